@@ -1,0 +1,133 @@
+"""Everything that can be wrong with a source, found before anything is written."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from converters.engine import (
+    FLOATS,
+    Array,
+    Digests,
+    Source,
+    count_nonfinite,
+    key_bias_of,
+    sha256,
+)
+from converters.report import Issue
+from converters.rules import Plan
+from vit_config import ViTConfig
+
+Tick = Callable[[int], None]
+
+
+def check_tensors(source: Source, plan: Plan, cast: bool = False) -> list[Issue]:
+    """Compares names, shapes and types with the plan; no values are read.
+
+    Args:
+        source: The tensors of a file, under that file's names.
+        plan: From those names to the canonical ones.
+        cast: Whether a step will bring all to one type, so that they may differ.
+    """
+    wanted = plan.source_shapes
+    found = source.tensors
+    missing = [name for name in wanted if name not in found]
+    unexpected = [name for name in found if name not in wanted]
+    issues = [
+        Issue("missing", name, expected=_shape(wanted[name]), near=near)
+        for name, near in _pair(missing, unexpected).items()
+    ]
+    issues += [
+        Issue("unexpected", name, found=_shape(found[name].shape), near=near)
+        for name, near in _pair(unexpected, missing).items()
+    ]
+    both = [name for name in wanted if name in found]
+    issues += [
+        Issue("shape", name, _shape(found[name].shape), _shape(wanted[name]))
+        for name in both
+        if found[name].shape != wanted[name]
+    ]
+    return issues + _dtype_issues(source, both, cast)
+
+
+def _dtype_issues(source: Source, names: Iterable[str], cast: bool) -> list[Issue]:
+    types = {name: source.tensors[name].dtype for name in names}
+    allowed = (*FLOATS, "float64") if cast else FLOATS
+    issues = [
+        Issue("dtype", name, dtype, " or ".join(allowed))
+        for name, dtype in types.items()
+        if dtype not in allowed
+    ]
+    kinds = sorted(set(types.values()))
+    if not issues and not cast and len(kinds) > 1:
+        counts = {kind: list(types.values()).count(kind) for kind in kinds}
+        main = max(kinds, key=lambda kind: counts[kind])
+        issues = [
+            Issue("dtype", name, dtype, f"{main}, as most; or a cast (--dtype)")
+            for name, dtype in types.items()
+            if dtype != main
+        ]
+    return issues
+
+
+def check_values(
+    source: Source, config: ViTConfig, names: Iterable[str], tick: Tick
+) -> tuple[list[Issue], Digests]:
+    """Reads every tensor once: finite, key bias zero; and its digest.
+
+    Args:
+        source: Canonical tensors.
+        config: Their config.
+        names: The tensors to read.
+        tick: Called with the bytes of each tensor.
+    """
+    issues: list[Issue] = []
+    digests: Digests = {}
+    for name in names:
+        array = source.read(name)
+        problem = value_problem(name, array, config)
+        if problem:
+            issues.append(Issue("value", name, problem))
+        info = source.tensors[name]
+        digests[name] = (info.dtype, info.shape, sha256(array))
+        tick(info.nbytes)
+    return issues, digests
+
+
+def value_problem(name: str, array: Array, config: ViTConfig) -> str:
+    """What is wrong with the values of a canonical tensor, or an empty text."""
+    nan, inf = count_nonfinite(array)
+    if nan or inf:
+        return f"{nan} NaN and {inf} infinite of {array.size} values"
+    if key_bias_of(name, config):
+        wrong = int(np.count_nonzero(np.split(array, 3)[1]))
+        if wrong:
+            return (
+                f"{wrong} values of the key part are not zero, but the config has "
+                "qkv_bias='qv'; with qkv_bias=true they would count"
+            )
+    return ""
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return str(tuple(shape))
+
+
+def _pair(names: list[str], others: list[str]) -> dict[str, str]:
+    """The most similar of the others for each name, in so far as there is one."""
+    if len(names) * len(others) > 250_000:  # noqa: PLR2004  (a different model)
+        return dict.fromkeys(names, "")
+    return {name: _nearest(name, others) for name in names}
+
+
+def _nearest(name: str, others: list[str]) -> str:
+    numbers = [part for part in name.replace("/", ".").split(".") if part.isdecimal()]
+    same = [
+        other
+        for other in others
+        if [p for p in other.replace("/", ".").split(".") if p.isdecimal()] == numbers
+    ]
+    near = difflib.get_close_matches(name, same, n=1, cutoff=0.75)
+    return near[0] if near else ""

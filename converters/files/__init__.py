@@ -1,0 +1,1 @@
+"""Files: one reader protocol, one writer, nothing half done."""

@@ -1,0 +1,231 @@
+"""The `.keras` archive: a zip of config, metadata and HDF5 weights; no Keras needed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import stat
+import struct
+import zipfile
+from io import BufferedReader, RawIOBase
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from converters.engine import Source
+from converters.files.atomic import scratch
+from converters.files.base import check_input, merge_configs
+from converters.files.h5_file import WeightsH5Reader, refuse_quantised, write_h5
+from converters.files.strict_json import JsonError, strict_object
+from converters.report import printable, refusal
+from converters.version import producer
+from vit_config import ViTConfig
+
+REGISTERED = "vit_duet>ViT"
+KERAS_VERSION = "3.15.1"
+"""The Keras release whose format is written; a constant, so that bytes are, too."""
+
+MEMBERS = ("metadata.json", "config.json", "model.weights.h5")
+MAX_JSON = 16 << 20
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+_COPY = 1 << 20
+
+
+class KerasReader(WeightsH5Reader):
+    """Reads a `.keras` that holds one `keras_vit.ViT`.
+
+    Only the three members that Keras writes, uncompressed as Keras stores them, are
+    read: no traversal, no duplicates, no encryption, nothing to inflate. The weights
+    are read where they lie.
+
+    Args:
+        path: The file.
+        config: Must agree with the file's own, if it is given.
+
+    Raises:
+        ConversionError: If it is not such a file.
+    """
+
+    format = "keras"
+
+    def __init__(self, path: Path, config: ViTConfig | None = None) -> None:
+        check_input(path, "keras")
+        self._raw = path.open("rb")
+        try:
+            members = read_members(self._raw, path)
+            own = _config_of(_read(self._raw, members["config.json"], path), path)
+            start, size = _span(self._raw, members["model.weights.h5"], path)
+            window = BufferedReader(_Window(self._raw, start, size))
+            merged = merge_configs(path, own, config)
+            super().__init__(path, merged, file=cast(BinaryIO, window))
+        except BaseException:
+            self._raw.close()
+            raise
+
+    def close(self) -> None:
+        """Lets the file go."""
+        super().close()
+        self._raw.close()
+
+
+class _Window(RawIOBase):
+    """A part of a file, as a file."""
+
+    def __init__(self, file: BinaryIO, start: int, size: int) -> None:
+        self._file, self._start, self._size, self._position = file, start, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self._position = offset + (0, self._position, self._size)[whence]
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        count = max(0, min(len(view), self._size - self._position))
+        self._file.seek(self._start + self._position)
+        count = cast(BufferedReader, self._file).readinto(view[:count])
+        self._position += count
+        return count
+
+
+def read_members(file: BinaryIO, path: Path) -> dict[str, zipfile.ZipInfo]:
+    """The members of the archive, by name; refuses what Keras never writes.
+
+    Raises:
+        ConversionError: With the first thing found.
+    """
+    try:
+        infos = zipfile.ZipFile(file).infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        text = printable(error, 200)
+        raise refusal(f"not a whole zip archive: {text}", file=path) from None
+    members: dict[str, zipfile.ZipInfo] = {}
+    for info in infos:
+        name = f'member "{printable(info.filename)}"'
+        if info.filename == "assets/" and info.file_size == 0:
+            continue
+        if info.filename in members:
+            raise refusal(f"{name} stands twice", file=path)
+        if info.filename not in MEMBERS:
+            raise refusal(f"{name}: not part of a saved ViT", file=path)
+        if info.flag_bits & 1:
+            raise refusal(f"{name} is encrypted", file=path)
+        if stat.S_ISLNK(info.external_attr >> 16):
+            raise refusal(f"{name} is a link", file=path)
+        if info.compress_type != zipfile.ZIP_STORED:
+            raise refusal(f"{name} is compressed, which Keras never does", file=path)
+        if info.compress_size != info.file_size:
+            raise refusal(f"{name} announces two sizes", file=path)
+        members[info.filename] = info
+    absent = [name for name in MEMBERS if name not in members]
+    if absent:
+        raise refusal(f"not a .keras file: {', '.join(absent)} missing", file=path)
+    return members
+
+
+def _span(file: BinaryIO, info: zipfile.ZipInfo, path: Path) -> tuple[int, int]:
+    """Where a stored member's bytes are: behind its local header."""
+    file.seek(info.header_offset)
+    header = file.read(30)
+    if len(header) < 30 or not header.startswith(b"PK\x03\x04"):  # noqa: PLR2004
+        raise refusal(f"member {info.filename} is not where it should be", file=path)
+    name, extra = struct.unpack("<HH", header[26:30])
+    start = info.header_offset + 30 + name + extra
+    if start + info.file_size > path.stat().st_size:
+        raise refusal(f"cut short in member {info.filename}", file=path)
+    return start, info.file_size
+
+
+def _read(file: BinaryIO, info: zipfile.ZipInfo, path: Path) -> bytes:
+    if info.file_size > MAX_JSON:
+        raise refusal(f"{info.filename} has {info.file_size} bytes", file=path)
+    start, size = _span(file, info, path)
+    file.seek(start)
+    return file.read(size)
+
+
+def _config_of(text: bytes, path: Path) -> ViTConfig:
+    try:
+        saved = strict_object(text)
+    except JsonError as error:
+        raise refusal(f"config.json: {printable(error, 200)}", file=path) from None
+    name = saved.get("registered_name") or saved.get("class_name")
+    if name != REGISTERED:
+        raise refusal(
+            f'its model is a "{printable(name)}"; only a plain {REGISTERED} is read',
+            file=path,
+            hint="Save the ViT inside it on its own: vit.save_pretrained(...).",
+        )
+    fields = saved.get("config")
+    config = fields.get("config") if isinstance(fields, dict) else None
+    if not isinstance(fields, dict) or not isinstance(config, dict):
+        raise refusal("config.json holds no ViT config", file=path)
+    if "QuantizedDTypePolicy" in json.dumps(fields.get("dtype")):
+        raise refuse_quantised(path, "by Keras")
+    return ViTConfig.from_dict(config)
+
+
+def keras_config(config: ViTConfig, dtype: str) -> dict[str, Any]:
+    """What `keras.Model.save` puts into `config.json` for a fresh `keras_vit.ViT`.
+
+    The policy is the type of the weights: `"bfloat16"` and not `"mixed_bfloat16"`,
+    whose weights are float32. A model that computes in bfloat16 and keeps float32
+    weights is a choice made when loading (`keras_vit.load_model(..., dtype=...)`).
+    """
+    policy = {
+        "module": "keras",
+        "class_name": "DTypePolicy",
+        "config": {"name": dtype},
+        "registered_name": None,
+    }
+    return {
+        "module": "keras_vit.vit",
+        "class_name": "ViT",
+        "config": {
+            "config": config.to_dict(),
+            "name": "vit",
+            "trainable": True,
+            "frozen": [],
+            "dtype": policy,
+        },
+        "registered_name": REGISTERED,
+        "build_config": {"input_shape": [None, *config.img_size, config.in_chans]},
+        "compile_config": {},
+    }
+
+
+def write_keras(path: Path, source: Source, config: ViTConfig) -> None:
+    """Writes a `.keras` that `keras.models.load_model` loads in one line.
+
+    Same tensors, config and version: the same bytes (fixed times, no date).
+
+    Args:
+        path: A new file.
+        source: Tensors of the Keras twin, served one at a time.
+        config: Their config.
+    """
+    dtype = next(iter(source.tensors.values())).dtype
+    metadata = {"keras_version": KERAS_VERSION, "producer": producer()}
+    with scratch(path) as weights, zipfile.ZipFile(path, "w") as archive:
+        write_h5(weights, source, config)
+        texts = (json.dumps(metadata), json.dumps(keras_config(config, dtype)))
+        for name, text in zip(MEMBERS[:2], texts, strict=True):
+            archive.writestr(_member(name), text)
+        info = _member(MEMBERS[2])
+        info.file_size = weights.stat().st_size
+        with weights.open("rb") as data, archive.open(info, "w") as member:
+            shutil.copyfileobj(data, member, _COPY)
+
+
+def _member(name: str) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name, _EPOCH)
+    info.external_attr = 0o600 << 16
+    info.create_system = 3  # the same bytes on every system
+    return info

@@ -1,0 +1,279 @@
+"""What a conversion found and did, as data and as text."""
+
+from __future__ import annotations
+
+import html
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from vit_config import ViTConfig
+
+Kind = Literal["file", "config", "missing", "unexpected", "shape", "dtype", "value"]
+
+KINDS: tuple[Kind, ...] = (
+    "file",
+    "config",
+    "missing",
+    "unexpected",
+    "shape",
+    "dtype",
+    "value",
+)
+MAX_LINES = 14
+MAX_NAME = 120
+
+
+def printable(text: object, limit: int = MAX_NAME) -> str:
+    """Text that cannot move the cursor: control characters escaped, length cut."""
+    safe = "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text)
+    )
+    return safe if len(safe) <= limit else f"{safe[: limit - 1]}…"
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """One reason why a file cannot be converted.
+
+    Attributes:
+        kind: What is wrong: the file itself, its config, or a tensor that is missing,
+            unexpected, or has the wrong shape, dtype or values.
+        name: Name of the tensor, or field of the config; empty for the file.
+        found: What is there.
+        expected: What should be there.
+        near: A name on the other side that looks similar.
+    """
+
+    kind: Kind
+    name: str
+    found: str = ""
+    expected: str = ""
+    near: str = ""
+
+    def to_dict(self) -> dict[str, str]:
+        """All fields."""
+        return {
+            "kind": self.kind,
+            "name": self.name,
+            "found": self.found,
+            "expected": self.expected,
+            "near": self.near,
+        }
+
+
+class ConversionError(ValueError):
+    """A conversion that was refused; nothing was written.
+
+    Args:
+        issues: Every problem found.
+        file: The file they were found in; only its name is printed.
+        dialect: How that file's tensors are named.
+        causes: The likely common causes, most likely first.
+        hint: What to do about it.
+    """
+
+    def __init__(
+        self,
+        issues: Iterable[Issue],
+        *,
+        file: Path | str = "",
+        dialect: str = "",
+        causes: Iterable[str] = (),
+        hint: str = "",
+    ) -> None:
+        self.issues = tuple(issues)
+        self.file = Path(file).name if file else ""
+        self.dialect = dialect
+        self.causes = tuple(causes)
+        self.hint = hint
+        super().__init__(self._text())
+
+    def to_json(self) -> str:
+        """The problems as JSON, one line."""
+        return json.dumps(
+            {
+                "ok": False,
+                "file": self.file,
+                "dialect": self.dialect,
+                "issues": [issue.to_dict() for issue in self.issues],
+                "causes": list(self.causes),
+                "hint": self.hint,
+            }
+        )
+
+    def _text(self) -> str:
+        count = len(self.issues)
+        where = printable(self.file) or "conversion"
+        if self.dialect:
+            where += f" ({self.dialect})"
+        plural = "s" if count != 1 else ""
+        lines = [f"{where}: {count} problem{plural}, nothing written"]
+        shown = fold(self.issues)
+        lines += [f"  {line}" for line in shown[:MAX_LINES]]
+        if len(shown) > MAX_LINES:
+            lines.append(f"  ... and {len(shown) - MAX_LINES} more lines")
+        lines += [f"Likely cause: {cause}" for cause in self.causes[:2]]
+        if self.hint:
+            lines.append(self.hint)
+        return "\n".join(lines)
+
+
+def refusal(
+    message: str, *, file: Path | str = "", hint: str = "", kind: Kind = "file"
+) -> ConversionError:
+    """A `ConversionError` with one problem that is no tensor's."""
+    return ConversionError([Issue(kind, "", found=message)], file=file, hint=hint)
+
+
+def fold(issues: Iterable[Issue]) -> list[str]:
+    """One line per problem; blocks share a line when all but the index is equal."""
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for issue in issues:
+        name, index = _template(issue.name)
+        near, near_index = _template(issue.near)
+        if near_index != index:
+            near = issue.near
+        detail = (issue.found, issue.expected, near)
+        groups.setdefault((issue.kind, name, *detail), []).append(index)
+    order = {kind: position for position, kind in enumerate(KINDS)}
+    keys = sorted(groups, key=lambda key: order[key[0]])  # type: ignore[index]
+    return [_line(*key, _ranges(groups[key])) for key in keys]  # type: ignore[call-arg]
+
+
+def _line(
+    kind: str, name: str, found: str, expected: str, near: str, blocks: str
+) -> str:
+    parts = [f"{kind:<10}"]
+    if name:
+        parts.append(printable(name.replace("\0", blocks)))
+    if expected:
+        parts += [f"found {printable(found, 300)};"] if found else []
+        parts.append(f"expected {printable(expected, 300)}")
+    elif found:
+        parts.append(printable(found, 300))
+    if near:
+        parts.append(f'(similar: "{printable(near.replace(chr(0), blocks))}")')
+    return "  ".join(parts)
+
+
+def _template(name: str) -> tuple[str, int]:
+    """Puts NUL for the block index of a name, and returns the index (-1: none)."""
+    for mark, end in (("blocks.", "."), ("blocks_", "/"), ("blocks/block_", "/")):
+        head, found, rest = name.partition(mark)
+        digits, slash, tail = rest.partition(end)
+        if found and slash and digits.isdecimal() and len(digits) < 6:  # noqa: PLR2004
+            return f"{head}{mark}\0{end}{tail}", int(digits)
+    return name, -1
+
+
+def _ranges(numbers: list[int]) -> str:
+    """`[0, 1, 2, 5]` -> `"{0-2,5}"`; a single one stands plain."""
+    runs: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    texts = [str(a) if a == b else f"{a}-{b}" for a, b in runs]
+    text = ",".join(texts)
+    return text if text.isdecimal() else f"{{{text}}}"
+
+
+@dataclass(frozen=True, slots=True)
+class ConversionReport:
+    """What was converted, and what was checked about the written file.
+
+    Attributes:
+        source: The file that was read.
+        target: The file that was written.
+        source_format: `"safetensors"`, `"keras"` or `"weights.h5"`, ...
+        target_format: The same for the written file.
+        config: Config of the model.
+        dtype: Data type of all weights.
+        tensors: Number of tensors.
+        parameters: Number of scalars in them.
+        bytes_read: Size of the weights in the source.
+        bytes_written: Size of the written file.
+        proved: Tensors of which the written file, read again and mapped back, gave
+            the bits of the source (all of them, or the conversion fails).
+        steps: Named one-way steps that were asked for, for example a cast.
+        fingerprint: SHA-256 over the canonical weights, see `converters.fingerprint`.
+        seconds: Time it took.
+    """
+
+    source: Path
+    target: Path
+    source_format: str
+    target_format: str
+    config: ViTConfig
+    dtype: str
+    tensors: int
+    parameters: int
+    bytes_read: int
+    bytes_written: int
+    proved: int
+    steps: tuple[str, ...]
+    fingerprint: str
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether every tensor of the written file was proved."""
+        return self.proved == self.tensors
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as JSON types; of the paths only the file names."""
+        return {
+            "ok": self.ok,
+            "source": self.source.name,
+            "target": self.target.name,
+            "source_format": self.source_format,
+            "target_format": self.target_format,
+            "config": self.config.to_dict(),
+            "architecture_hash": self.config.architecture_hash(),
+            "dtype": self.dtype,
+            "tensors": self.tensors,
+            "parameters": self.parameters,
+            "bytes_read": self.bytes_read,
+            "bytes_written": self.bytes_written,
+            "proved": self.proved,
+            "steps": list(self.steps),
+            "fingerprint": self.fingerprint,
+            "seconds": round(self.seconds, 3),
+        }
+
+    def to_json(self) -> str:
+        """All fields as one line of JSON."""
+        return json.dumps(self.to_dict())
+
+    def _rows(self) -> list[tuple[str, str]]:
+        mega = 1e6
+        size = self.bytes_written
+        speed = self.bytes_read / mega / max(self.seconds, 1e-9)
+        rows = [
+            ("source", f"{printable(self.source.name)} ({self.source_format})"),
+            ("target", f"{printable(self.target.name)} ({self.target_format})"),
+            ("weights", f"{self.tensors} tensors, {self.parameters:,} x {self.dtype}"),
+            ("written", f"{size / mega:,.1f} MB in {self.seconds:.2f} s, {speed:,.0f} MB/s"),
+            ("proved", f"{self.proved} of {self.tensors} tensors bit-identical"),
+            ("fingerprint", self.fingerprint),
+        ]
+        if self.steps:
+            rows.insert(3, ("steps", ", ".join(self.steps)))
+        return rows
+
+    def __str__(self) -> str:
+        return "\n".join(f"{label:<12} {text}" for label, text in self._rows())
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(label)}</th>"
+            f"<td style='text-align:left'>{html.escape(text)}</td></tr>"
+            for label, text in self._rows()
+        )
+        return f"<table>{rows}</table>"

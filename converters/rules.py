@@ -1,0 +1,295 @@
+"""Rule tables: which tensors correspond, and the laws a table must obey.
+
+A `Row` names tensors on both sides and one einops pattern that is the operation
+between them, its inverse (sides swapped) and both shapes. A `Table` is checked when it
+is made; expanded over a config it becomes a `Plan` of explicit `Step`s. Names are
+generated, never parsed.
+
+Several names on one side stand for the parts of one tensor: that side's pattern then
+begins with the axis of the parts. Separate q, k and v in a foreign file::
+
+    Row(("q.weight", "k.weight", "v.weight"), ("qkv.weight",), "s h d -> (s h) d")
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+
+from vit_config import ViTConfig
+from vit_config.weights import RULES, SYMBOLS, Rule, always, axis_sizes, shape_of
+
+Condition = Callable[[ViTConfig], bool]
+Sizes = Mapping[str, int | tuple[int, ...]]
+
+BLOCK = "{i}"
+_GROUP = re.compile(r"\([^()]*\)|[^\s()]+")
+
+
+class TableError(ValueError):
+    """A rule table that breaks one of the laws; the text lists every breach."""
+
+    def __init__(self, table: str, problems: list[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n  ".join([f"rule table {table!r}:", *problems]))
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a table; `{i}` in a name stands for the block index.
+
+    Attributes:
+        sources: Names on the left side; more than one are parts of one tensor.
+        targets: Names on the right side.
+        pattern: einops pattern, left to right.
+        when: Whether a config has these tensors.
+    """
+
+    sources: tuple[str, ...]
+    targets: tuple[str, ...]
+    pattern: str
+    when: Condition = always
+
+    @property
+    def sides(self) -> tuple[str, str]:
+        """Left and right side of the pattern."""
+        left, _, right = self.pattern.partition("->")
+        return left.strip(), right.strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One row for one block of one config: nothing is left to be looked up.
+
+    Attributes:
+        sources: Names of the tensors that go in.
+        targets: Names of the tensors that come out.
+        pattern: einops pattern from in to out.
+        source_shape: Shape of each tensor that goes in.
+        target_shape: Shape of each tensor that comes out.
+        sizes: Lengths of the pattern's axes.
+    """
+
+    sources: tuple[str, ...]
+    targets: tuple[str, ...]
+    pattern: str
+    source_shape: tuple[int, ...]
+    target_shape: tuple[int, ...]
+    sizes: tuple[tuple[str, int], ...]
+
+    @property
+    def identity(self) -> bool:
+        """Whether the tensor stays as it is."""
+        left, right = (side.strip() for side in self.pattern.split("->"))
+        return left == right and len(self.sources) == len(self.targets) == 1
+
+    def inverse(self) -> Step:
+        """The same step in the other direction."""
+        left, right = (side.strip() for side in self.pattern.split("->"))
+        return Step(
+            self.targets,
+            self.sources,
+            f"{right} -> {left}",
+            self.target_shape,
+            self.source_shape,
+            self.sizes,
+        )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All steps of one table for one config.
+
+    Attributes:
+        table: Name of the table.
+        config: The config it was made for.
+        steps: The steps, in the order of the table.
+    """
+
+    table: str
+    config: ViTConfig
+    steps: tuple[Step, ...]
+
+    def inverse(self) -> Plan:
+        """The way back."""
+        steps = tuple(step.inverse() for step in self.steps)
+        return replace(self, steps=steps)
+
+    @property
+    def source_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Every tensor that goes in, with its shape."""
+        return {name: step.source_shape for step in self.steps for name in step.sources}
+
+    @property
+    def target_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Every tensor that comes out, with its shape."""
+        return {name: step.target_shape for step in self.steps for name in step.targets}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A bijection between the tensors of two layouts.
+
+    Args:
+        name: What the right side is called, in messages.
+        rows: The rows; those with `{i}` repeat together, block by block.
+        sizes: Lengths of the axis symbols for a config.
+        symbols: The axis symbols a pattern may use.
+
+    Raises:
+        TableError: If a law is broken.
+    """
+
+    name: str
+    rows: tuple[Row, ...]
+    sizes: Callable[[ViTConfig], Sizes] = axis_sizes
+    symbols: frozenset[str] = field(default=SYMBOLS, repr=False)
+
+    def __post_init__(self) -> None:
+        problems = [
+            f"{_names(row)}: {problem}"
+            for row in self.rows
+            for problem in _row_problems(row, self.symbols)
+        ]
+        problems += _pairing_problems(self.rows)
+        if problems:
+            raise TableError(self.name, problems)
+
+    def plan(self, config: ViTConfig) -> Plan:
+        """Expands the rows over a config.
+
+        Raises:
+            TableError: If two rows that the config has name the same tensor.
+        """
+        sizes = self.sizes(config)
+        steps = tuple(_step(row, i, sizes) for row, i in self._expand(config))
+        problems = []
+        for side in ("sources", "targets"):
+            names = Counter(name for step in steps for name in getattr(step, side))
+            problems += [
+                f"{name}: {count} rows of this config name it"
+                for name, count in names.items()
+                if count > 1
+            ]
+        if problems:
+            raise TableError(self.name, problems)
+        return Plan(self.name, config, steps)
+
+    def _expand(self, config: ViTConfig) -> Iterator[tuple[Row, int]]:
+        for in_blocks, group in groupby(self.rows, lambda r: BLOCK in r.sources[0]):
+            rows = [row for row in group if row.when(config)]
+            for i in range(config.depth if in_blocks else 1):
+                for row in rows:
+                    yield row, i
+
+
+def _step(row: Row, i: int, sizes: Sizes) -> Step:
+    shapes = []
+    for names, side in zip((row.sources, row.targets), row.sides, strict=True):
+        shape = shape_of(side, dict(sizes))
+        if len(names) > 1:
+            if shape[0] != len(names):
+                raise TableError(
+                    "plan", [f"{_names(row)}: {len(names)} parts, axis of {shape[0]}"]
+                )
+            shape = shape[1:]
+        shapes.append(shape)
+    used = [s for s in _symbols(row.sides[0]) if s not in ("1", "...")]
+    lengths = []
+    for symbol in used:
+        length = sizes[symbol]
+        lengths.append((symbol, length if isinstance(length, int) else math.prod(length)))
+    return Step(
+        tuple(name.replace(BLOCK, str(i)) for name in row.sources),
+        tuple(name.replace(BLOCK, str(i)) for name in row.targets),
+        row.pattern,
+        shapes[0],
+        shapes[1],
+        tuple(lengths),
+    )
+
+
+def _names(row: Row) -> str:
+    return f"{' + '.join(row.sources)} -> {' + '.join(row.targets)}"
+
+
+def _symbols(side: str) -> list[str]:
+    return side.replace("(", " ").replace(")", " ").split()
+
+
+def _row_problems(row: Row, known: frozenset[str]) -> list[str]:
+    problems = []
+    if row.pattern.count("->") != 1:
+        return [f"pattern {row.pattern!r} needs exactly one '->'"]
+    if not row.sources or not row.targets:
+        return ["a side without names"]
+    blocks = {name.count(BLOCK) for name in (*row.sources, *row.targets)}
+    if blocks not in ({0}, {1}):
+        problems.append("{i} must stand once in every name, or in none")
+    axes = []
+    for names, side in zip((row.sources, row.targets), row.sides, strict=True):
+        rest = _GROUP.sub("", side).strip()
+        if rest:
+            problems.append(f"cannot read {rest!r} in {side!r}")
+        symbols = [symbol for symbol in _symbols(side) if symbol != "1"]
+        axes.append(set(symbols))
+        if len(symbols) != len(set(symbols)):
+            problems.append(f"an axis stands twice in {side!r}")
+        unknown = sorted(set(symbols) - known)
+        if unknown:
+            problems.append(f"unknown axes {unknown} in {side!r}")
+        groups = _GROUP.findall(side)
+        if len(names) > 1 and (not groups or groups[0] in ("1", "...") or "(" in groups[0]):
+            problems.append(f"{side!r} must begin with the axis of its {len(names)} parts")
+    if axes[0] != axes[1]:
+        odd = sorted(axes[0] ^ axes[1])
+        problems.append(f"axes {odd} stand on one side only of {row.pattern!r}")
+    if row.sides[0] == row.sides[1] and _crosses_kernel(row):
+        problems.append("a kernel with an identity layout: a transpose is missing")
+    return problems
+
+
+def _crosses_kernel(row: Row) -> bool:
+    """Whether a Keras kernel stands on one side only: its axes are in other order."""
+    sides = (row.sources, row.targets)
+    leaves = [{re.split(r"[./]", name)[-1] for name in side} for side in sides]
+    return ("kernel" in leaves[0]) != ("kernel" in leaves[1])
+
+
+def _pairing_problems(rows: tuple[Row, ...]) -> list[str]:
+    """Names map one to one; a second row for a pair needs another condition."""
+    problems = []
+    for this, other in (("sources", "targets"), ("targets", "sources")):
+        partner: dict[str, Row] = {}
+        for row in rows:
+            for name in dict.fromkeys(getattr(row, this)):
+                first = partner.setdefault(name, row)
+                if getattr(row, this).count(name) > 1:
+                    problems.append(f"{name}: stands twice in {_names(row)}")
+                if first is row:
+                    continue
+                if getattr(first, other) != getattr(row, other):
+                    problems.append(f"{name}: {_names(first)}, and {_names(row)}")
+                elif first.when is row.when:
+                    problems.append(f"{name}: two rows under one condition")
+    return problems
+
+
+def _twin(rule: Rule) -> Row:
+    return Row((rule.torch,), (rule.keras,), rule.layout, rule.when)
+
+
+def _canonical(rule: Rule) -> Row:
+    axes = rule.torch_axes
+    return Row((rule.torch,), (rule.torch,), f"{axes} -> {axes}", rule.when)
+
+
+KERAS = Table("keras", tuple(map(_twin, RULES)))
+"""Canonical tensors <-> the Keras twin's."""
+
+CANONICAL = Table("canonical", tuple(map(_canonical, RULES)))
+"""Canonical tensors <-> themselves."""

@@ -1,0 +1,20 @@
+"""The Keras 3 twin: one Vision Transformer in two or three spatial dimensions.
+
+Shapes: B batch, C channels, N tokens, D embed_dim, H heads, E head_dim, P prefix
+tokens. Images are channels last, (B, *spatial, C).
+"""
+
+from keras_vit.features import FeatureExtractor, feature_extractor
+from keras_vit.guard import WeightsError
+from keras_vit.loading import load_model
+from keras_vit.vit import ViT
+from vit_config import ViTConfig
+
+__all__ = [
+    "FeatureExtractor",
+    "ViT",
+    "ViTConfig",
+    "WeightsError",
+    "feature_extractor",
+    "load_model",
+]

@@ -1,0 +1,111 @@
+"""The layers with a matrix product: linear, and the patch convolution.
+
+The only file of this package that touches torch, and only under the torch backend, so
+that the twins agree to the last bit there: `keras.layers.Dense` computes `matmul + add`
+where `torch.nn.Linear` is one fused operation, and Keras' convolution runs in the
+channels-last memory format, which another kernel computes. Weights are stored with the
+strides that torch's own layers have, so this costs nothing at run time.
+"""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="vit_duet")
+class Linear(keras.layers.Dense):
+    """y = x W + b.
+
+    Args:
+        units: Width of the output.
+        use_bias: Whether there is a bias.
+        key_bias: False for a fused qkv whose keys have none (VideoMAE, BEiT): the
+            middle third of the stored bias is zero, and gets neither used nor trained.
+        **kwargs: As in `keras.layers.Dense`.
+    """
+
+    def __init__(self, units, use_bias=True, *, key_bias=True, **kwargs):
+        kwargs.setdefault("kernel_initializer", "zeros")  # filled by `init_weights`
+        super().__init__(units, use_bias=use_bias, **kwargs)
+        self.key_bias = key_bias
+
+    def build(self, input_shape):
+        """Creates kernel (in, out) and bias (out,)."""
+        super().build(input_shape)
+        if keras.backend.backend() == "torch" and not self.quantization_mode:
+            # Stored (in, out) with the strides of (out, in): `F.linear` then gets the
+            # memory that `nn.Linear` has, at no cost, and the same bits come out.
+            kernel = self._kernel.value
+            kernel.data = kernel.data.T.contiguous().T
+
+    def call(self, x, training=None):
+        """(..., in) -> (..., units)."""
+        plain = not (self.quantization_mode or self.lora_enabled)
+        if keras.backend.backend() == "torch" and plain:
+            from torch.nn import functional as F
+
+            kernel = ops.convert_to_tensor(self.kernel)
+            return F.linear(ops.convert_to_tensor(x), kernel.T, self.used_bias())
+        y = super().call(x, training=training)
+        if self.bias is not None and not self.key_bias:
+            y = y - (ops.convert_to_tensor(self.bias) - self.used_bias())
+        return y
+
+    def used_bias(self):
+        """The bias with the key part zero where the config has none; or None."""
+        if self.bias is None:
+            return None
+        bias = ops.convert_to_tensor(self.bias)
+        if self.key_bias:
+            return bias
+        q, k, v = ops.split(bias, 3)
+        return ops.concatenate([q, ops.zeros_like(k), v])
+
+    def quantize(self, mode=None, type_check=True, config=None):
+        """As `keras.layers.Dense.quantize`, which refuses subclasses by itself."""
+        super().quantize(mode, type_check=False, config=config)
+
+    def get_config(self):
+        """The arguments of `__init__`."""
+        return {**super().get_config(), "key_bias": self.key_bias}
+
+
+class PatchConv:
+    """Mixin of `PatchConv2D` and `PatchConv3D`: non-overlapping patches."""
+
+    def build(self, input_shape):
+        """Creates kernel (*patch, in, out) and bias (out,)."""
+        super().build(input_shape)
+        if keras.backend.backend() == "torch":
+            kernel = self._kernel.value
+            last = kernel.ndim - 1
+            kernel.data = self.out_first(kernel.data).contiguous().permute(
+                *range(2, last + 1), 1, 0
+            )
+
+    def call(self, x):
+        """(B, *spatial, in) -> (B, *grid, out)."""
+        if keras.backend.backend() != "torch":
+            return super().call(x)
+        from torch.nn import functional as F
+
+        kernel = self.out_first(ops.convert_to_tensor(self.kernel))
+        bias = None if self.bias is None else ops.convert_to_tensor(self.bias)
+        x = ops.convert_to_tensor(x).movedim(-1, 1).contiguous()
+        conv = F.conv2d if self.rank == 2 else F.conv3d
+        return conv(x, kernel, bias, stride=self.strides).movedim(1, -1)
+
+    @staticmethod
+    def out_first(kernel):
+        """(*patch, in, out) -> (out, in, *patch)."""
+        last = kernel.ndim - 1
+        return kernel.permute(last, last - 1, *range(last - 1))
+
+
+@keras.saving.register_keras_serializable(package="vit_duet")
+class PatchConv2D(PatchConv, keras.layers.Conv2D):
+    """`keras.layers.Conv2D`, channels last, with the bits of `torch.nn.Conv2d`."""
+
+
+@keras.saving.register_keras_serializable(package="vit_duet")
+class PatchConv3D(PatchConv, keras.layers.Conv3D):
+    """`keras.layers.Conv3D`, channels last, with the bits of `torch.nn.Conv3d`."""

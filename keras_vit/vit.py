@@ -1,0 +1,449 @@
+"""The Vision Transformer, 2D and 3D, classification and features."""
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import Literal, Self
+
+import keras
+from keras import layers, ops
+
+from keras_vit.attn_pool import AttentionPool
+from keras_vit.block import Block
+from keras_vit.guard import (
+    WeightsGuard,
+    all_layers,
+    check_built,
+    is_quantized,
+    layer_at,
+)
+from keras_vit.init import init_weights
+from keras_vit.linear import Linear
+from keras_vit.named_weights import NamedWeights
+from keras_vit.patch_embed import PatchEmbed
+from keras_vit.pos_embed import join_tokens
+from vit_config import ConfigError, ViTConfig
+from vit_config.indices import take_indices
+from vit_config.taps import Taps
+
+
+@keras.saving.register_keras_serializable(package="vit_duet")
+class ViT(NamedWeights, keras.Model):
+    """A plain pre-norm Vision Transformer (Dosovitskiy et al., 2021).
+
+    All children and weights are made here, in `__init__`, from the config: nothing is
+    left to be built later, so nothing can be missing after a reload.
+
+    Args:
+        config: What to build; a `ViTConfig` or its dict.
+        attn_impl: `"fused"` or `"explicit"`, see `set_attn_impl`.
+        frozen: Paths of the layers below the model that are not trainable.
+        quantized: Dtype policies of quantised layers by path, as `get_config` has them.
+        name: Name of the model.
+        dtype: Dtype or dtype policy, for example `"mixed_bfloat16"`.
+        trainable: Whether the model is trainable at all.
+
+    Raises:
+        ConfigError: If the config asks for what this twin does not compute yet.
+        WeightsError: If the weights made are not those that the config has.
+    """
+
+    def __init__(
+        self,
+        config: ViTConfig | dict,
+        *,
+        attn_impl: Literal["fused", "explicit"] = "fused",
+        frozen: Sequence[str] = (),
+        quantized: Mapping[str, dict] | None = None,
+        name: str = "vit",
+        dtype=None,
+        trainable: bool = True,
+    ):
+        super().__init__(name=name, dtype=dtype, trainable=trainable)
+        if not isinstance(config, ViTConfig):
+            config = ViTConfig.from_dict(config)
+        if config.rope is not None:
+            raise ConfigError(["rope: not yet computed by this version"], "keras_vit")
+        factory = {"dtype": self.dtype_policy}
+        dim = config.embed_dim
+        norm = {"epsilon": config.norm_eps, **factory}
+        self.config = config
+
+        self.cls_token = None
+        self.dist_token = None
+        self.reg_token = None
+        self.pos_embed = None
+        if config.class_token:
+            self.cls_token = self._add_token("cls_token", 1)
+        if config.dist_token:
+            self.dist_token = self._add_token("dist_token", 1)
+        if config.reg_tokens:
+            self.reg_token = self._add_token("reg_token", config.reg_tokens)
+        if config.pos_embed != "none":
+            self.pos_embed = self._add_token(
+                "pos_embed",
+                config.num_pos_tokens,
+                trainable=config.pos_embed == "learned",
+            )
+        self.patch_embed = PatchEmbed(config, name="patch_embed", **factory)
+        self.pos_drop = layers.Dropout(config.pos_drop_rate, name="pos_drop", **factory)
+        self.norm_pre = None
+        if config.pre_norm:
+            self.norm_pre = layers.LayerNormalization(name="norm_pre", **norm)
+        self.blocks = [
+            Block(config, i, name=f"blocks_{i}", **factory) for i in range(config.depth)
+        ]
+        self.norm = None
+        if config.final_norm:
+            self.norm = layers.LayerNormalization(name="norm", **norm)
+        self.attn_pool = None
+        if config.global_pool == "map":
+            self.attn_pool = AttentionPool(config, name="attn_pool", **factory)
+        self.fc_norm = None
+        if config.fc_norm:
+            self.fc_norm = layers.LayerNormalization(
+                epsilon=config.head_norm_eps, name="fc_norm", **factory
+            )
+        self.pre_logits = None
+        if config.representation_size:
+            size = config.representation_size
+            self.pre_logits = Linear(size, name="pre_logits", **factory)
+        self.head_drop = layers.Dropout(config.drop_rate, name="head_drop", **factory)
+        self.head = None
+        self.head_dist = None
+        if config.num_classes:
+            classes, bias = config.num_classes, config.head_bias
+            self.head = Linear(classes, bias, name="head", **factory)
+            if config.distilled:
+                self.head_dist = Linear(classes, bias, name="head_dist", **factory)
+
+        # Private, so that Keras' loader meets it in `layers` only, after all others.
+        self._guard = WeightsGuard(self, name="guard")
+        self.set_attn_impl(attn_impl)
+        for path, policy in (quantized or {}).items():
+            layer_at(self, path).dtype_policy = keras.dtype_policies.get(policy)
+        image = (None, *config.img_size, config.in_chans)
+        self.build(image)
+        # Traces `call` once, so that what is wrong is raised here. Not `self(...)`:
+        # a node of our own would shift those that a Functional model counts.
+        self.compute_output_spec(keras.KerasTensor(image, dtype=self.compute_dtype))
+        check_built(self)
+        self.init_weights()
+        for path in frozen:
+            layer_at(self, path).trainable = False
+
+    def build(self, input_shape):
+        """Builds every child for images (B, *spatial, C)."""
+        config = self.config
+        tokens = (None, config.num_tokens, config.embed_dim)
+        pooled = (None, config.pool_dim)
+        self.patch_embed.build(input_shape)
+        for block in self.blocks:
+            block.build(tokens)
+        for child in (self.norm_pre, self.norm, self.attn_pool):
+            if child is not None:
+                child.build(tokens)
+        for child in (self.fc_norm, self.pre_logits):
+            if child is not None:
+                child.build(pooled)
+        for child in (self.head, self.head_dist):
+            if child is not None:
+                child.build((None, config.head_in_dim))
+
+    def init_weights(self) -> None:
+        """Draws all weights anew, as `config.weight_init` says."""
+        init_weights(self, self.config)
+
+    def set_attn_impl(self, attn_impl: Literal["fused", "explicit"]) -> None:
+        """Chooses how attention is computed; the outputs agree up to rounding.
+
+        Functions that Keras compiled before (`fit`, `predict`) keep their choice.
+
+        Args:
+            attn_impl: `"fused"` (fast) or `"explicit"` (scores, softmax, sum: the
+                operations of MONAI, and what exposes attention maps as taps).
+        """
+        if attn_impl not in ("fused", "explicit"):
+            raise ValueError(f"attn_impl={attn_impl!r}; use 'fused' or 'explicit'")
+        for block in self.blocks:
+            block.attn.attn_impl = attn_impl
+
+    def call(self, x, training=None):
+        """Logits, pooled vector or tokens, as the config says.
+
+        Args:
+            x: (B, *img_size, in_chans).
+            training: Whether dropout and stochastic depth are on.
+
+        Returns:
+            (B, num_classes); without classes (B, head_in_dim); with
+            `global_pool="none"` (B, N, embed_dim).
+        """
+        return self._forward(x, training)
+
+    def forward_taps(self, x, training=False):
+        """The output of `call` and every named intermediate result.
+
+        Names are the same in both twins: `patch_embed`, `pos_embed`,
+        `blocks.0.norm1`, `blocks.0.attn.qkv`, ..., `norm`, `pool`, `head`. Attention
+        maps are among them under `attn_impl="explicit"`.
+        """
+        return self._forward(x, training, return_taps=True)
+
+    def forward_features(self, x, training=False):
+        """(B, *spatial, C) -> all tokens after the final norm, (B, N, D)."""
+        x = self._embed(x, Taps(False), training)
+        for block in self.blocks:
+            x = block(x, training=training)
+        return self.norm(x) if self.norm is not None else x
+
+    def forward_head(self, x, pre_logits: bool = False, training=False):
+        """Pools tokens and applies the head.
+
+        Args:
+            x: Tokens (B, N, D) as `forward_features` gives them.
+            pre_logits: Stop before the head: (B, head_in_dim).
+            training: Whether dropout is on.
+        """
+        return self._head(x, Taps(False), training, pre_logits)
+
+    def forward_intermediates(
+        self,
+        x,
+        indices: int | Sequence[int] | None = None,
+        *,
+        norm: bool = False,
+        reshape: bool = True,
+        return_prefix_tokens: bool = False,
+        training=False,
+    ):
+        """Outputs of chosen blocks.
+
+        Args:
+            x: (B, *spatial, C).
+            indices: None for all blocks, n for the last n, or 0-based (also negative)
+                block ids.
+            norm: Apply the final norm to each.
+            reshape: Patch tokens as a map (B, *grid, D); otherwise (B, N, D).
+            return_prefix_tokens: Give (patches, prefix tokens (B, P, D)) for each.
+            training: Whether dropout and stochastic depth are on.
+
+        Returns:
+            One entry per index, in the order asked for.
+        """
+        wanted = take_indices(indices, self.config.depth)
+        found = {}
+        x = self._embed(x, Taps(False), training)
+        for i, block in enumerate(self.blocks[: max(wanted, default=-1) + 1]):
+            x = block(x, training=training)
+            if i in wanted:
+                y = self.norm(x) if norm and self.norm is not None else x
+                found[i] = self._split_tokens(y, reshape, return_prefix_tokens)
+        return [found[i] for i in wanted]
+
+    def attention_maps(self, x, indices: int | Sequence[int] | None = None):
+        """Attention weights (B, H, N, N) of chosen blocks, rows summing to one.
+
+        Args:
+            x: (B, *spatial, C).
+            indices: As in `forward_intermediates`.
+        """
+        wanted = take_indices(indices, self.config.depth)
+        found = {}
+        x = self._embed(x, Taps(False))
+        for i, block in enumerate(self.blocks[: max(wanted, default=-1) + 1]):
+            if i in wanted:
+                found[i] = block.attn.maps(block.norm1(x))
+            x = block(x, training=False)
+        return [found[i] for i in wanted]
+
+    def monai_forward(self, x, training=False):
+        """What MONAI's `ViT.forward` returns: (output, hidden_states_out).
+
+        The second is the output of every block, prefix tokens included, not normed.
+        """
+        hidden_states_out = []
+        x = self._embed(x, Taps(False), training)
+        for block in self.blocks:
+            x = block(x, training=training)
+            hidden_states_out.append(x)
+        if self.norm is not None:
+            x = self.norm(x)
+        if self.config.global_pool != "none":
+            x = self._head(x, Taps(False), training)
+        return x, hidden_states_out
+
+    @classmethod
+    def from_pretrained(
+        cls, source: str | PathLike[str], *, num_classes: int | None = None
+    ) -> Self:
+        """Loads a checkpoint of any kind that `vit-duet convert` reads.
+
+        Args:
+            source: A canonical `.safetensors`, a `.keras`, or a folder of
+                `save_pretrained`.
+            num_classes: Another number of classes: the head is drawn anew.
+
+        Raises:
+            converters.ConversionError: If anything does not fit, with every problem.
+        """
+        from converters.pretrained import load_keras
+
+        return load_keras(cls, source, num_classes=num_classes)
+
+    def save_pretrained(self, path: str | PathLike[str], *, force: bool = False) -> None:
+        """Saves config and weights to a `.safetensors`, a `.keras` or a folder.
+
+        Args:
+            path: Where to; the suffix decides the format, none means a folder.
+            force: Replace what is there.
+        """
+        from converters.pretrained import save_keras
+
+        save_keras(self, path, force=force)
+
+    def load_weights(self, filepath, skip_mismatch: bool = False, **kwargs):
+        """As `keras.Model.load_weights`, and checks that every weight arrived.
+
+        Args:
+            filepath: A `.weights.h5`, `.weights.json` or `.keras` file.
+            skip_mismatch: Leave weights alone that the file does not have, or has in
+                another shape (a new head); all others must still be the file's.
+            **kwargs: As in Keras.
+
+        Raises:
+            WeightsError: If a weight is not the one of the file.
+        """
+        self._guard.partial = skip_mismatch
+        self._guard.verified = False
+        try:
+            super().load_weights(filepath, skip_mismatch=skip_mismatch, **kwargs)
+        finally:
+            self._guard.partial = False
+        if not self._guard.verified:
+            raise self._guard.failure
+
+    def get_config(self):
+        """The one config, and what Keras itself needs to make the model again."""
+        below = [layer for layer in all_layers(self) if layer is not self]
+        serialize = keras.dtype_policies.serialize
+        return {
+            "config": self.config.to_dict(),
+            "name": self.name,
+            "trainable": self.trainable,
+            "frozen": [
+                self.relative_path(layer)
+                for layer in below
+                if self.trainable and not layer.trainable
+            ],
+            # Not a DTypePolicyMap: a layer that has one saves its scales as nothing.
+            "quantized": {
+                self.relative_path(layer): serialize(layer.dtype_policy)
+                for layer in below
+                if is_quantized(layer)
+            },
+            "dtype": serialize(self.dtype_policy),
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """Makes the model of `get_config`."""
+        return cls(**config)
+
+    @property
+    def layers(self):
+        """Direct children, the guard last: Keras loads in this order."""
+        children = [layer for layer in super().layers if layer is not self._guard]
+        return [*children, self._guard]
+
+    def relative_path(self, item) -> str:
+        """Path of a layer or weight below this model, without the model's own name."""
+        if item is self:
+            return ""
+        return (item.path or item.name).removeprefix(f"{self.path}/")
+
+    def _add_token(self, name: str, count: int, trainable: bool = True):
+        shape = (1, count, self.config.embed_dim)
+        return self.add_weight(
+            name=name, shape=shape, initializer="zeros", trainable=trainable
+        )
+
+    def _forward(self, x, training, return_taps: bool = False):
+        taps = Taps(return_taps)
+        x = self._embed(x, taps, training)
+        for i, block in enumerate(self.blocks):
+            y = block(x, training=training, return_taps=return_taps)
+            x = taps.of(f"blocks.{i}", y)
+        if self.norm is not None:
+            x = taps("norm", self.norm(x))
+        if self.config.global_pool != "none":
+            x = self._head(x, taps, training)
+        return taps.give(x)
+
+    def _embed(self, x, taps: Taps, training=False):
+        """(B, *spatial, C) -> tokens before the first block (B, N, D)."""
+        self._check_input(x)
+        x = ops.cast(x, self.compute_dtype)
+        x = taps("patch_embed", self.patch_embed(x))
+        tokens = [self.cls_token, self.dist_token, self.reg_token]
+        tokens = [ops.cast(token, x.dtype) for token in tokens if token is not None]
+        pos_embed = self.pos_embed
+        if pos_embed is not None:
+            pos_embed = ops.cast(pos_embed, x.dtype)
+        count = {"all": len(tokens), "cls": 1, "patch": 0}[self.config.pos_embed_tokens]
+        x = join_tokens(x, tokens[:count], tokens[count:], pos_embed)
+        x = self.pos_drop(taps("pos_embed", x), training=training)
+        if self.norm_pre is not None:
+            x = taps("norm_pre", self.norm_pre(x))
+        return x
+
+    def _head(self, x, taps: Taps, training=False, pre_logits: bool = False):
+        """Tokens (B, N, D) -> (B, num_classes) or (B, head_in_dim)."""
+        x = taps("pool", self._pool(x))
+        if self.fc_norm is not None:
+            x = taps("fc_norm", self.fc_norm(x))
+        if self.pre_logits is not None:
+            x = taps("pre_logits", ops.tanh(self.pre_logits(x)))
+        x = self.head_drop(x, training=training)
+        if self.head is None or pre_logits:
+            return (x[:, 0] + x[:, 1]) / 2 if self.config.distilled else x
+        if self.head_dist is not None:
+            x = (self.head(x[:, 0]) + self.head_dist(x[:, 1])) / 2
+        else:
+            x = self.head(x)
+        if self.config.head_act == "tanh":
+            x = ops.tanh(x)
+        return taps("head", x)
+
+    def _pool(self, x):
+        """(B, N, D) -> (B, pool_dim); distilled (B, 2, D): class and distillation."""
+        config = self.config
+        if config.global_pool == "none":
+            raise ValueError("global_pool is 'none': there is nothing to pool with")
+        if config.global_pool == "token":
+            return x[:, :2] if config.distilled else x[:, 0]
+        rest = x if config.pool_include_prefix else x[:, config.num_prefix_tokens :]
+        if self.attn_pool is not None:
+            return self.attn_pool(rest)
+        if config.global_pool == "max":
+            return ops.max(rest, axis=1)
+        mean = ops.mean(rest, axis=1)
+        if config.global_pool == "token_avg":
+            return ops.concatenate([x[:, 0], mean], axis=-1)
+        return mean
+
+    def _split_tokens(self, x, reshape: bool, return_prefix_tokens: bool):
+        """Tokens (B, N, D) -> patches as list or map, and the prefix if wanted."""
+        count = self.config.num_prefix_tokens
+        prefix, patches = x[:, :count], x[:, count:]
+        if reshape:
+            shape = (-1, *self.config.grid_size, self.config.embed_dim)
+            patches = ops.reshape(patches, shape)
+        return (patches, prefix) if return_prefix_tokens else patches
+
+    def _check_input(self, x) -> None:
+        wanted = (*self.config.img_size, self.config.in_chans)
+        if tuple(x.shape[1:]) != wanted:
+            raise ValueError(
+                f"input of shape {tuple(x.shape)}; this model takes (batch, "
+                f"{', '.join(map(str, wanted))}): img_size, then channels last"
+            )

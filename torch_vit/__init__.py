@@ -1,0 +1,10 @@
+"""The PyTorch twin: one Vision Transformer in two or three spatial dimensions.
+
+Shapes: B batch, C channels, N tokens, D embed_dim, H heads, E head_dim, P prefix
+tokens. Images are channels first, (B, C, *spatial).
+"""
+
+from torch_vit.vit import ViT
+from vit_config import ViTConfig
+
+__all__ = ["ViT", "ViTConfig"]

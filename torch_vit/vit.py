@@ -1,0 +1,337 @@
+"""The Vision Transformer, 2D and 3D, classification and features."""
+
+from collections.abc import Sequence
+from os import PathLike
+from typing import Literal, Self
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from torch_vit.attn_pool import AttentionPool
+from torch_vit.block import Block
+from torch_vit.init import init_weights
+from torch_vit.linear import Linear
+from torch_vit.patch_embed import PatchEmbed
+from torch_vit.pos_embed import join_tokens
+from vit_config import ConfigError, ViTConfig
+from vit_config.indices import take_indices
+from vit_config.taps import Taps
+
+
+class ViT(nn.Module):
+    """A plain pre-norm Vision Transformer (Dosovitskiy et al., 2021).
+
+    `state_dict()` is the canonical weight layout of this project (timm's names).
+
+    Args:
+        config: What to build.
+        attn_impl: `"fused"` or `"explicit"`, see `set_attn_impl`.
+        device: Device of the weights; on `"meta"` nothing is drawn.
+        dtype: Type of the weights.
+
+    Raises:
+        ConfigError: If the config asks for what this twin does not compute yet.
+    """
+
+    def __init__(
+        self,
+        config: ViTConfig,
+        *,
+        attn_impl: Literal["fused", "explicit"] = "fused",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        if config.rope is not None:
+            raise ConfigError(["rope: not yet computed by this version"], "torch_vit")
+        factory = {"device": device, "dtype": dtype}
+        dim = config.embed_dim
+        self.config = config
+        self.grad_checkpointing = False
+
+        self.cls_token = None
+        self.dist_token = None
+        self.reg_token = None
+        self.pos_embed = None
+        if config.class_token:
+            self.cls_token = nn.Parameter(torch.zeros(1, 1, dim, **factory))
+        if config.dist_token:
+            self.dist_token = nn.Parameter(torch.zeros(1, 1, dim, **factory))
+        if config.reg_tokens:
+            shape = (1, config.reg_tokens, dim)
+            self.reg_token = nn.Parameter(torch.zeros(shape, **factory))
+        if config.pos_embed != "none":
+            shape = (1, config.num_pos_tokens, dim)
+            self.pos_embed = nn.Parameter(
+                torch.zeros(shape, **factory),
+                requires_grad=config.pos_embed == "learned",
+            )
+        self.patch_embed = PatchEmbed(config, **factory)
+        self.pos_drop = nn.Dropout(config.pos_drop_rate)
+        self.norm_pre = None
+        if config.pre_norm:
+            self.norm_pre = nn.LayerNorm(dim, eps=config.norm_eps, **factory)
+        self.blocks = nn.ModuleList(
+            Block(config, i, **factory) for i in range(config.depth)
+        )
+        self.norm = None
+        if config.final_norm:
+            self.norm = nn.LayerNorm(dim, eps=config.norm_eps, **factory)
+        self.attn_pool = None
+        if config.global_pool == "map":
+            self.attn_pool = AttentionPool(config, **factory)
+        self.fc_norm = None
+        if config.fc_norm:
+            eps = config.head_norm_eps
+            self.fc_norm = nn.LayerNorm(config.pool_dim, eps=eps, **factory)
+        self.pre_logits = None
+        if config.representation_size:
+            size = config.representation_size
+            self.pre_logits = Linear(config.pool_dim, size, **factory)
+        self.head_drop = nn.Dropout(config.drop_rate)
+        self.head = None
+        self.head_dist = None
+        if config.num_classes:
+            size, classes = config.head_in_dim, config.num_classes
+            self.head = Linear(size, classes, config.head_bias, **factory)
+            if config.distilled:
+                self.head_dist = Linear(size, classes, config.head_bias, **factory)
+
+        self.set_attn_impl(attn_impl)
+        if not self.patch_embed.proj.weight.is_meta:
+            self.init_weights()
+
+    def init_weights(self) -> None:
+        """Draws all weights anew, as `config.weight_init` says."""
+        init_weights(self, self.config)
+
+    def set_attn_impl(self, attn_impl: Literal["fused", "explicit"]) -> None:
+        """Chooses how attention is computed; the outputs agree up to rounding.
+
+        Args:
+            attn_impl: `"fused"` (fast) or `"explicit"` (scores, softmax, sum: the
+                operations of MONAI, and what exposes attention maps as taps).
+        """
+        if attn_impl not in ("fused", "explicit"):
+            raise ValueError(f"attn_impl={attn_impl!r}; use 'fused' or 'explicit'")
+        for block in self.blocks:
+            block.attn.attn_impl = attn_impl
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recomputes each block in the backward pass instead of keeping it."""
+        self.grad_checkpointing = enable
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, pooled vector or tokens, as the config says.
+
+        Args:
+            x: (B, in_chans, *img_size).
+
+        Returns:
+            (B, num_classes); without classes (B, head_in_dim); with
+            `global_pool="none"` (B, N, embed_dim).
+        """
+        return self._forward(x)
+
+    def forward_taps(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The output of `forward` and every named intermediate result.
+
+        Names are the same in both twins: `patch_embed`, `pos_embed`,
+        `blocks.0.norm1`, `blocks.0.attn.qkv`, ..., `norm`, `pool`, `head`. Attention
+        maps are among them under `attn_impl="explicit"`.
+        """
+        return self._forward(x, return_taps=True)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """(B, C, *spatial) -> all tokens after the final norm, (B, N, D)."""
+        x = self._embed(x, Taps(False))
+        for block in self.blocks:
+            x = self._run(block, x)
+        return self.norm(x) if self.norm is not None else x
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Pools tokens and applies the head.
+
+        Args:
+            x: Tokens (B, N, D) as `forward_features` gives them.
+            pre_logits: Stop before the head: (B, head_in_dim).
+        """
+        return self._head(x, Taps(False), pre_logits)
+
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | Sequence[int] | None = None,
+        *,
+        norm: bool = False,
+        reshape: bool = True,
+        return_prefix_tokens: bool = False,
+    ) -> list[Tensor] | list[tuple[Tensor, Tensor]]:
+        """Outputs of chosen blocks.
+
+        Args:
+            x: (B, C, *spatial).
+            indices: None for all blocks, n for the last n, or 0-based (also negative)
+                block ids.
+            norm: Apply the final norm to each.
+            reshape: Patch tokens as a map (B, D, *grid); otherwise (B, N, D).
+            return_prefix_tokens: Give (patches, prefix tokens (B, P, D)) for each.
+
+        Returns:
+            One entry per index, in the order asked for.
+        """
+        wanted = take_indices(indices, self.config.depth)
+        found = {}
+        x = self._embed(x, Taps(False))
+        for i, block in enumerate(self.blocks[: max(wanted, default=-1) + 1]):
+            x = self._run(block, x)
+            if i in wanted:
+                y = self.norm(x) if norm and self.norm is not None else x
+                found[i] = self._split_tokens(y, reshape, return_prefix_tokens)
+        return [found[i] for i in wanted]
+
+    def attention_maps(
+        self, x: Tensor, indices: int | Sequence[int] | None = None
+    ) -> list[Tensor]:
+        """Attention weights (B, H, N, N) of chosen blocks, rows summing to one.
+
+        Args:
+            x: (B, C, *spatial).
+            indices: As in `forward_intermediates`.
+        """
+        wanted = take_indices(indices, self.config.depth)
+        found = {}
+        x = self._embed(x, Taps(False))
+        for i, block in enumerate(self.blocks[: max(wanted, default=-1) + 1]):
+            if i in wanted:
+                found[i] = block.attn.maps(block.norm1(x))
+            x = block(x)
+        return [found[i] for i in wanted]
+
+    def monai_forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """What MONAI's `ViT.forward` returns: (output, hidden_states_out).
+
+        The second is the output of every block, prefix tokens included, not normed.
+        """
+        hidden_states_out = []
+        x = self._embed(x, Taps(False))
+        for block in self.blocks:
+            x = self._run(block, x)
+            hidden_states_out.append(x)
+        if self.norm is not None:
+            x = self.norm(x)
+        if self.config.global_pool != "none":
+            x = self._head(x, Taps(False))
+        return x, hidden_states_out
+
+    @classmethod
+    def from_pretrained(
+        cls, source: str | PathLike[str], *, num_classes: int | None = None
+    ) -> Self:
+        """Loads a checkpoint of any kind that `vit-duet convert` reads.
+
+        Args:
+            source: A canonical `.safetensors`, a `.keras`, or a folder of
+                `save_pretrained`.
+            num_classes: Another number of classes: the head is drawn anew.
+
+        Raises:
+            converters.ConversionError: If anything does not fit, with every problem.
+        """
+        from converters.pretrained import load_torch
+
+        return load_torch(cls, source, num_classes=num_classes)
+
+    def save_pretrained(self, path: str | PathLike[str], *, force: bool = False) -> None:
+        """Saves config and weights to a `.safetensors`, a `.keras` or a folder.
+
+        Args:
+            path: Where to; the suffix decides the format, none means a folder.
+            force: Replace what is there.
+        """
+        from converters.pretrained import save_torch
+
+        save_torch(self, path, force=force)
+
+    def _forward(self, x: Tensor, return_taps: bool = False) -> Tensor:
+        taps = Taps(return_taps)
+        x = self._embed(x, taps)
+        for i, block in enumerate(self.blocks):
+            x = taps.of(f"blocks.{i}", self._run(block, x, return_taps))
+        if self.norm is not None:
+            x = taps("norm", self.norm(x))
+        if self.config.global_pool != "none":
+            x = self._head(x, taps)
+        return taps.give(x)
+
+    def _embed(self, x: Tensor, taps: Taps) -> Tensor:
+        """(B, C, *spatial) -> tokens before the first block (B, N, D)."""
+        self._check_input(x)
+        x = taps("patch_embed", self.patch_embed(x))
+        tokens = [self.cls_token, self.dist_token, self.reg_token]
+        tokens = [token for token in tokens if token is not None]
+        count = {"all": len(tokens), "cls": 1, "patch": 0}[self.config.pos_embed_tokens]
+        x = join_tokens(x, tokens[:count], tokens[count:], self.pos_embed)
+        x = self.pos_drop(taps("pos_embed", x))
+        if self.norm_pre is not None:
+            x = taps("norm_pre", self.norm_pre(x))
+        return x
+
+    def _head(self, x: Tensor, taps: Taps, pre_logits: bool = False) -> Tensor:
+        """Tokens (B, N, D) -> (B, num_classes) or (B, head_in_dim)."""
+        x = taps("pool", self._pool(x))
+        if self.fc_norm is not None:
+            x = taps("fc_norm", self.fc_norm(x))
+        if self.pre_logits is not None:
+            x = taps("pre_logits", torch.tanh(self.pre_logits(x)))
+        x = self.head_drop(x)
+        if self.head is None or pre_logits:
+            return (x[:, 0] + x[:, 1]) / 2 if self.config.distilled else x
+        if self.head_dist is not None:
+            x = (self.head(x[:, 0]) + self.head_dist(x[:, 1])) / 2
+        else:
+            x = self.head(x)
+        if self.config.head_act == "tanh":
+            x = torch.tanh(x)
+        return taps("head", x)
+
+    def _pool(self, x: Tensor) -> Tensor:
+        """(B, N, D) -> (B, pool_dim); distilled (B, 2, D): class and distillation."""
+        config = self.config
+        if config.global_pool == "none":
+            raise ValueError("global_pool is 'none': there is nothing to pool with")
+        if config.global_pool == "token":
+            return x[:, :2] if config.distilled else x[:, 0]
+        rest = x if config.pool_include_prefix else x[:, config.num_prefix_tokens :]
+        if self.attn_pool is not None:
+            return self.attn_pool(rest)
+        if config.global_pool == "max":
+            return rest.amax(dim=1)
+        mean = rest.mean(dim=1)
+        if config.global_pool == "token_avg":
+            return torch.cat([x[:, 0], mean], dim=-1)
+        return mean
+
+    def _split_tokens(self, x: Tensor, reshape: bool, return_prefix_tokens: bool):
+        """Tokens (B, N, D) -> patches as list or map, and the prefix if wanted."""
+        count = self.config.num_prefix_tokens
+        prefix, patches = x[:, :count], x[:, count:]
+        if reshape:
+            batch, _, dim = patches.shape
+            patches = patches.reshape(batch, *self.config.grid_size, dim)
+            patches = patches.movedim(-1, 1)
+        return (patches, prefix) if return_prefix_tokens else patches
+
+    def _run(self, block: Block, x: Tensor, return_taps: bool = False) -> Tensor:
+        if self.grad_checkpointing and self.training and not return_taps:
+            return checkpoint(block, x, use_reentrant=False)
+        return block(x, return_taps=return_taps)
+
+    def _check_input(self, x: Tensor) -> None:
+        wanted = (self.config.in_chans, *self.config.img_size)
+        if tuple(x.shape[1:]) != wanted:
+            raise ValueError(
+                f"input of shape {tuple(x.shape)}; this model takes (batch, "
+                f"{', '.join(map(str, wanted))}): channels first, then img_size"
+            )

@@ -1,0 +1,17 @@
+"""The schema that both twins share: what a Vision Transformer is.
+
+Imports pydantic only; no array library, no framework.
+"""
+
+from vit_config.config import SCHEMA_VERSION, ViTConfig
+from vit_config.data import DataConfig, RopeConfig, SourceConfig
+from vit_config.errors import ConfigError
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "ConfigError",
+    "DataConfig",
+    "RopeConfig",
+    "SourceConfig",
+    "ViTConfig",
+]

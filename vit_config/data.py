@@ -1,0 +1,99 @@
+"""What a checkpoint says about its inputs and its origin.
+
+Nothing here changes what the network computes; `ViTConfig.architecture()` leaves
+it out. `None` always means "the source did not say", never "the usual value".
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+
+
+def _as_tuple(value: Any) -> Any:
+    """JSON has lists only; strict mode wants the tuple that the field is."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+FloatTuple = Annotated[tuple[float, ...], BeforeValidator(_as_tuple)]
+StrTuple = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False
+    )
+
+
+class DataConfig(_Section):
+    """Preprocessing that the weights were trained with.
+
+    Attributes:
+        mean: Per-channel mean, subtracted after rescaling to `input_range`.
+        std: Per-channel standard deviation, divided by after `mean`.
+        input_range: Values of the image just before mean and std, for example
+            `(0.0, 1.0)`.
+        interpolation: Resampling filter of the resize step.
+        crop_pct: Fraction of the resized image that the crop keeps, in (0, 1].
+        crop_mode: `"center"` (shortest edge, then center crop), `"squash"` (both
+            edges to the target size) or `"border"` (longest edge, then padding).
+        axes: 3D only. Anatomical or temporal meaning of the spatial axes in tensor
+            order, for example `("X", "Y", "Z")` or `("T", "H", "W")`.
+        orientation: 3D only. Orientation code of those axes, for example `"RAS"`.
+        spacing_mm: 3D only. Voxel spacing along those axes, in millimetres.
+        intensity: 3D only. Intensity normalisation, for example
+            `{"kind": "window", "low": -1000.0, "high": 1000.0}`.
+    """
+
+    mean: FloatTuple | None = None
+    std: FloatTuple | None = None
+    input_range: FloatTuple | None = None
+    interpolation: Interpolation | None = None
+    crop_pct: Annotated[float, Field(gt=0, le=1)] | None = None
+    crop_mode: Literal["center", "squash", "border"] | None = None
+    axes: StrTuple | None = None
+    orientation: str | None = None
+    spacing_mm: FloatTuple | None = None
+    intensity: dict[str, float | str] | None = None
+
+
+class SourceConfig(_Section):
+    """Where the weights come from and what was done to them on the way.
+
+    Attributes:
+        dialect: Naming and layout of the source file, for example `"timm"`.
+        library: Library that wrote it.
+        library_version: Version of that library.
+        name: Public name of the checkpoint.
+        revision: Commit or tag of that name.
+        sha256: Hash of the source file.
+        licence: Licence of the weights, as stated by the source.
+        pretraining_data: Data the weights were trained on, as stated by the source.
+        steps: Named one-way steps taken since, oldest first, for example
+            `"drop_head"`.
+    """
+
+    dialect: str | None = None
+    library: str | None = None
+    library_version: str | None = None
+    name: str | None = None
+    revision: str | None = None
+    sha256: str | None = None
+    licence: str | None = None
+    pretraining_data: str | None = None
+    steps: StrTuple = ()
+
+
+class RopeConfig(_Section):
+    """Rotary position embedding of a source model. No twin computes it yet.
+
+    Attributes:
+        kind: Whose convention: DINOv3 (2D, rotate-half) or V-JEPA 2 (3D).
+        theta: Base of the frequencies.
+    """
+
+    kind: Literal["dinov3", "vjepa2"]
+    theta: Annotated[float, Field(gt=0)] = 100.0
