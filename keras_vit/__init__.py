@@ -4,7 +4,7 @@ Shapes: B batch, C channels, N tokens, D embed_dim, H heads, E head_dim, P prefi
 tokens. Images are channels last, (B, *spatial, C).
 """
 
-from keras_vit.features import FeatureExtractor, feature_extractor
+from keras_vit.feature_extractor import FeatureExtractor, feature_extractor
 from keras_vit.guard import WeightsError
 from keras_vit.loading import load_model
 from keras_vit.vit import ViT

@@ -27,17 +27,17 @@ def gelu_tanh(x):
 
 
 def quick_gelu(x):
-    """x sigmoid(1.702 x), as OpenAI CLIP has it."""
+    """Sigmoid GELU, x sigmoid(1.702 x), as OpenAI CLIP has it."""
     return x * ops.sigmoid(1.702 * x)
 
 
 def silu(x):
-    """x sigmoid(x)."""
+    """Swish, x sigmoid(x)."""
     return ops.silu(x)
 
 
 def relu(x):
-    """max(x, 0)."""
+    """Rectifier, max(x, 0)."""
     return ops.relu(x)
 
 

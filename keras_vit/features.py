@@ -1,92 +1,94 @@
-"""A Keras model whose outputs are chosen blocks of a ViT."""
+"""What can be read out of a model besides its output."""
 
 from collections.abc import Sequence
 
-import keras
+from keras import ops
 
-from keras_vit.vit import ViT
 from vit_config.indices import take_indices
+from vit_config.taps import Taps
 
 
-@keras.saving.register_keras_serializable(package="vit_duet")
-class FeatureExtractor(keras.Model):
-    """Named block outputs of a ViT, `{"block_3": ..., "block_11": ...}`.
+class Features:
+    """Mixin of `ViT`: tokens, block outputs, attention maps."""
 
-    Saves and loads as any Keras model; the ViT is its child `vit`.
+    def forward_features(self, x, training=False):
+        """(B, *spatial, C) -> all tokens after the final norm, (B, N, D)."""
+        x = self._embed(x, Taps(False), training)
+        for block in self.blocks:
+            x = block(x, training=training)
+        return self.norm(x) if self.norm is not None else x
 
-    Args:
-        vit: The model, or its `get_config()`.
-        indices: As in `ViT.forward_intermediates`.
-        norm: Apply the final norm to each.
-        reshape: Patch tokens as a map (B, *grid, D); otherwise (B, N, D).
-        return_prefix_tokens: Also `"block_3_prefix"` (B, P, D), and so on.
-        name: Name of the model.
-    """
-
-    def __init__(
+    def forward_intermediates(
         self,
-        vit: ViT | dict,
+        x,
         indices: int | Sequence[int] | None = None,
         *,
         norm: bool = False,
         reshape: bool = True,
         return_prefix_tokens: bool = False,
-        name: str = "feature_extractor",
-        **kwargs,
+        training=False,
     ):
-        super().__init__(name=name, **kwargs)
-        self.vit = vit if isinstance(vit, ViT) else ViT.from_config(vit)
-        self.indices = take_indices(indices, self.vit.config.depth)
-        self.norm = norm
-        self.reshape = reshape
-        self.return_prefix_tokens = return_prefix_tokens
-        config = self.vit.config
-        image = keras.KerasTensor((None, *config.img_size, config.in_chans))
-        self.compute_output_spec(image)
-        self.built = True
+        """Outputs of chosen blocks.
 
-    def call(self, x, training=None):
-        """(B, *spatial, C) -> dict of block outputs."""
-        found = self.vit.forward_intermediates(
-            x,
-            self.indices,
-            norm=self.norm,
-            reshape=self.reshape,
-            return_prefix_tokens=self.return_prefix_tokens,
-            training=training,
-        )
-        outputs = {}
-        for index, value in zip(self.indices, found, strict=True):
-            if self.return_prefix_tokens:
-                value, outputs[f"block_{index}_prefix"] = value
-            outputs[f"block_{index}"] = value
-        return outputs
+        Args:
+            x: (B, *spatial, C).
+            indices: None for all blocks, n for the last n, or 0-based (also negative)
+                block ids.
+            norm: Apply the final norm to each.
+            reshape: Patch tokens as a map (B, *grid, D); otherwise (B, N, D).
+            return_prefix_tokens: Give (patches, prefix tokens (B, P, D)) for each.
+            training: Whether dropout and stochastic depth are on.
 
-    def get_config(self):
-        """The arguments of `__init__`."""
-        return {
-            "vit": self.vit.get_config(),
-            "indices": list(self.indices),
-            "norm": self.norm,
-            "reshape": self.reshape,
-            "return_prefix_tokens": self.return_prefix_tokens,
-            "name": self.name,
-        }
+        Returns:
+            One entry per index, in the order asked for.
+        """
+        wanted = take_indices(indices, self.config.depth)
+        found = {}
+        x = self._embed(x, Taps(False), training)
+        for i, block in enumerate(self.blocks[: max(wanted, default=-1) + 1]):
+            x = block(x, training=training)
+            if i in wanted:
+                y = self.norm(x) if norm and self.norm is not None else x
+                found[i] = self._split_tokens(y, reshape, return_prefix_tokens)
+        return [found[i] for i in wanted]
 
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        """Makes the model of `get_config`."""
-        return cls(**config)
+    def attention_maps(self, x, indices: int | Sequence[int] | None = None):
+        """Attention weights (B, H, N, N) of chosen blocks, rows summing to one.
 
+        Args:
+            x: (B, *spatial, C).
+            indices: As in `forward_intermediates`.
+        """
+        wanted = take_indices(indices, self.config.depth)
+        found = {}
+        x = self._embed(x, Taps(False))
+        for i, block in enumerate(self.blocks[: max(wanted, default=-1) + 1]):
+            if i in wanted:
+                found[i] = block.attn.maps(block.norm1(x))
+            x = block(x, training=False)
+        return [found[i] for i in wanted]
 
-def feature_extractor(
-    model: ViT, indices: int | Sequence[int] | None = None, **options
-) -> FeatureExtractor:
-    """A Keras model with one named output per chosen block, sharing the weights.
+    def monai_forward(self, x, training=False):
+        """What MONAI's `ViT.forward` returns: (output, hidden_states_out).
 
-    Args:
-        model: The ViT.
-        indices: None for all blocks, n for the last n, or 0-based block ids.
-        **options: `norm`, `reshape`, `return_prefix_tokens`, `name`.
-    """
-    return FeatureExtractor(model, indices, **options)
+        The second is the output of every block, prefix tokens included, not normed.
+        """
+        hidden_states_out = []
+        x = self._embed(x, Taps(False), training)
+        for block in self.blocks:
+            x = block(x, training=training)
+            hidden_states_out.append(x)
+        if self.norm is not None:
+            x = self.norm(x)
+        if self.config.global_pool != "none":
+            x = self._head(x, Taps(False), training)
+        return x, hidden_states_out
+
+    def _split_tokens(self, x, reshape: bool, return_prefix_tokens: bool):
+        """Tokens (B, N, D) -> patches as list or map, and the prefix if wanted."""
+        count = self.config.num_prefix_tokens
+        prefix, patches = x[:, :count], x[:, count:]
+        if reshape:
+            shape = (-1, *self.config.grid_size, self.config.embed_dim)
+            patches = ops.reshape(patches, shape)
+        return (patches, prefix) if return_prefix_tokens else patches

@@ -1,8 +1,9 @@
 """Nothing is loaded, or built, unnoticed.
 
-Keras' loader walks the object tree; a child that was never built has no variables, finds
-none under a second path, and counts as loaded: `load_model` returns a model with random
-weights and raises nothing (measured on Keras 3.9.2 to 3.15.1). Two checks close this:
+Keras' loader walks the object tree; a child that was never built has no variables,
+finds none under a second path, and counts as loaded: `load_model` returns a model with
+random weights and raises nothing (measured on Keras 3.9.2 to 3.15.1). Two checks close
+this:
 
 - after construction, the weights' paths and shapes must be those that the config has;
 - after loading, a digest of every weight must be the one saved beside the weights.
@@ -98,9 +99,12 @@ class WeightsGuard(keras.layers.Layer):
         values = dict(own_variables(self._model()))
         problems = []
         if not self.partial:
-            problems += [f"missing in the file: {k}" for k in values.keys() - saved.keys()]
             problems += [
-                f"in the file, not in the model: {k}" for k in saved.keys() - values.keys()
+                f"missing in the file: {k}" for k in values.keys() - saved.keys()
+            ]
+            problems += [
+                f"in the file, not in the model: {k}"
+                for k in saved.keys() - values.keys()
             ]
         for key in values.keys() & saved.keys():
             value, was = values[key], saved[key]

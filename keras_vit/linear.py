@@ -78,8 +78,10 @@ class PatchConv:
         if keras.backend.backend() == "torch":
             kernel = self._kernel.value
             last = kernel.ndim - 1
-            kernel.data = self.out_first(kernel.data).contiguous().permute(
-                *range(2, last + 1), 1, 0
+            kernel.data = (
+                self.out_first(kernel.data)
+                .contiguous()
+                .permute(*range(2, last + 1), 1, 0)
             )
 
     def call(self, x):

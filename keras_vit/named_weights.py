@@ -22,7 +22,10 @@ class NamedWeights:
         """
         weights = self.named_weights()
         found = set(store.keys())
-        missing, unexpected = sorted(weights.keys() - found), sorted(found - weights.keys())
+        missing, unexpected = (
+            sorted(weights.keys() - found),
+            sorted(found - weights.keys()),
+        )
         if missing or unexpected:
             raise ValueError(
                 f"{self.name}: missing {missing}, unexpected {unexpected} among the "

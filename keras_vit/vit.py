@@ -9,25 +9,20 @@ from keras import layers, ops
 
 from keras_vit.attn_pool import AttentionPool
 from keras_vit.block import Block
-from keras_vit.guard import (
-    WeightsGuard,
-    all_layers,
-    check_built,
-    is_quantized,
-    layer_at,
-)
+from keras_vit.features import Features
+from keras_vit.guard import WeightsGuard, check_built, layer_at
 from keras_vit.init import init_weights
 from keras_vit.linear import Linear
 from keras_vit.named_weights import NamedWeights
 from keras_vit.patch_embed import PatchEmbed
 from keras_vit.pos_embed import join_tokens
+from keras_vit.saving import Saved
 from vit_config import ConfigError, ViTConfig
-from vit_config.indices import take_indices
 from vit_config.taps import Taps
 
 
 @keras.saving.register_keras_serializable(package="vit_duet")
-class ViT(NamedWeights, keras.Model):
+class ViT(Features, Saved, NamedWeights, keras.Model):
     """A plain pre-norm Vision Transformer (Dosovitskiy et al., 2021).
 
     All children and weights are made here, in `__init__`, from the config: nothing is
@@ -64,7 +59,6 @@ class ViT(NamedWeights, keras.Model):
         if config.rope is not None:
             raise ConfigError(["rope: not yet computed by this version"], "keras_vit")
         factory = {"dtype": self.dtype_policy}
-        dim = config.embed_dim
         norm = {"epsilon": config.norm_eps, **factory}
         self.config = config
 
@@ -189,13 +183,6 @@ class ViT(NamedWeights, keras.Model):
         """
         return self._forward(x, training, return_taps=True)
 
-    def forward_features(self, x, training=False):
-        """(B, *spatial, C) -> all tokens after the final norm, (B, N, D)."""
-        x = self._embed(x, Taps(False), training)
-        for block in self.blocks:
-            x = block(x, training=training)
-        return self.norm(x) if self.norm is not None else x
-
     def forward_head(self, x, pre_logits: bool = False, training=False):
         """Pools tokens and applies the head.
 
@@ -205,72 +192,6 @@ class ViT(NamedWeights, keras.Model):
             training: Whether dropout is on.
         """
         return self._head(x, Taps(False), training, pre_logits)
-
-    def forward_intermediates(
-        self,
-        x,
-        indices: int | Sequence[int] | None = None,
-        *,
-        norm: bool = False,
-        reshape: bool = True,
-        return_prefix_tokens: bool = False,
-        training=False,
-    ):
-        """Outputs of chosen blocks.
-
-        Args:
-            x: (B, *spatial, C).
-            indices: None for all blocks, n for the last n, or 0-based (also negative)
-                block ids.
-            norm: Apply the final norm to each.
-            reshape: Patch tokens as a map (B, *grid, D); otherwise (B, N, D).
-            return_prefix_tokens: Give (patches, prefix tokens (B, P, D)) for each.
-            training: Whether dropout and stochastic depth are on.
-
-        Returns:
-            One entry per index, in the order asked for.
-        """
-        wanted = take_indices(indices, self.config.depth)
-        found = {}
-        x = self._embed(x, Taps(False), training)
-        for i, block in enumerate(self.blocks[: max(wanted, default=-1) + 1]):
-            x = block(x, training=training)
-            if i in wanted:
-                y = self.norm(x) if norm and self.norm is not None else x
-                found[i] = self._split_tokens(y, reshape, return_prefix_tokens)
-        return [found[i] for i in wanted]
-
-    def attention_maps(self, x, indices: int | Sequence[int] | None = None):
-        """Attention weights (B, H, N, N) of chosen blocks, rows summing to one.
-
-        Args:
-            x: (B, *spatial, C).
-            indices: As in `forward_intermediates`.
-        """
-        wanted = take_indices(indices, self.config.depth)
-        found = {}
-        x = self._embed(x, Taps(False))
-        for i, block in enumerate(self.blocks[: max(wanted, default=-1) + 1]):
-            if i in wanted:
-                found[i] = block.attn.maps(block.norm1(x))
-            x = block(x, training=False)
-        return [found[i] for i in wanted]
-
-    def monai_forward(self, x, training=False):
-        """What MONAI's `ViT.forward` returns: (output, hidden_states_out).
-
-        The second is the output of every block, prefix tokens included, not normed.
-        """
-        hidden_states_out = []
-        x = self._embed(x, Taps(False), training)
-        for block in self.blocks:
-            x = block(x, training=training)
-            hidden_states_out.append(x)
-        if self.norm is not None:
-            x = self.norm(x)
-        if self.config.global_pool != "none":
-            x = self._head(x, Taps(False), training)
-        return x, hidden_states_out
 
     @classmethod
     def from_pretrained(
@@ -290,7 +211,9 @@ class ViT(NamedWeights, keras.Model):
 
         return load_keras(cls, source, num_classes=num_classes)
 
-    def save_pretrained(self, path: str | PathLike[str], *, force: bool = False) -> None:
+    def save_pretrained(
+        self, path: str | PathLike[str], *, force: bool = False
+    ) -> None:
         """Saves config and weights to a `.safetensors`, a `.keras` or a folder.
 
         Args:
@@ -300,66 +223,6 @@ class ViT(NamedWeights, keras.Model):
         from converters.pretrained import save_keras
 
         save_keras(self, path, force=force)
-
-    def load_weights(self, filepath, skip_mismatch: bool = False, **kwargs):
-        """As `keras.Model.load_weights`, and checks that every weight arrived.
-
-        Args:
-            filepath: A `.weights.h5`, `.weights.json` or `.keras` file.
-            skip_mismatch: Leave weights alone that the file does not have, or has in
-                another shape (a new head); all others must still be the file's.
-            **kwargs: As in Keras.
-
-        Raises:
-            WeightsError: If a weight is not the one of the file.
-        """
-        self._guard.partial = skip_mismatch
-        self._guard.verified = False
-        try:
-            super().load_weights(filepath, skip_mismatch=skip_mismatch, **kwargs)
-        finally:
-            self._guard.partial = False
-        if not self._guard.verified:
-            raise self._guard.failure
-
-    def get_config(self):
-        """The one config, and what Keras itself needs to make the model again."""
-        below = [layer for layer in all_layers(self) if layer is not self]
-        serialize = keras.dtype_policies.serialize
-        return {
-            "config": self.config.to_dict(),
-            "name": self.name,
-            "trainable": self.trainable,
-            "frozen": [
-                self.relative_path(layer)
-                for layer in below
-                if self.trainable and not layer.trainable
-            ],
-            # Not a DTypePolicyMap: a layer that has one saves its scales as nothing.
-            "quantized": {
-                self.relative_path(layer): serialize(layer.dtype_policy)
-                for layer in below
-                if is_quantized(layer)
-            },
-            "dtype": serialize(self.dtype_policy),
-        }
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        """Makes the model of `get_config`."""
-        return cls(**config)
-
-    @property
-    def layers(self):
-        """Direct children, the guard last: Keras loads in this order."""
-        children = [layer for layer in super().layers if layer is not self._guard]
-        return [*children, self._guard]
-
-    def relative_path(self, item) -> str:
-        """Path of a layer or weight below this model, without the model's own name."""
-        if item is self:
-            return ""
-        return (item.path or item.name).removeprefix(f"{self.path}/")
 
     def _add_token(self, name: str, count: int, trainable: bool = True):
         shape = (1, count, self.config.embed_dim)
@@ -430,15 +293,6 @@ class ViT(NamedWeights, keras.Model):
         if config.global_pool == "token_avg":
             return ops.concatenate([x[:, 0], mean], axis=-1)
         return mean
-
-    def _split_tokens(self, x, reshape: bool, return_prefix_tokens: bool):
-        """Tokens (B, N, D) -> patches as list or map, and the prefix if wanted."""
-        count = self.config.num_prefix_tokens
-        prefix, patches = x[:, :count], x[:, count:]
-        if reshape:
-            shape = (-1, *self.config.grid_size, self.config.embed_dim)
-            patches = ops.reshape(patches, shape)
-        return (patches, prefix) if return_prefix_tokens else patches
 
     def _check_input(self, x) -> None:
         wanted = (*self.config.img_size, self.config.in_chans)

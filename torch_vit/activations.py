@@ -18,17 +18,17 @@ def gelu_tanh(x: Tensor) -> Tensor:
 
 
 def quick_gelu(x: Tensor) -> Tensor:
-    """x sigmoid(1.702 x), as OpenAI CLIP has it."""
+    """Sigmoid GELU, x sigmoid(1.702 x), as OpenAI CLIP has it."""
     return x * torch.sigmoid(1.702 * x)
 
 
 def silu(x: Tensor) -> Tensor:
-    """x sigmoid(x)."""
+    """Swish, x sigmoid(x)."""
     return F.silu(x)
 
 
 def relu(x: Tensor) -> Tensor:
-    """max(x, 0)."""
+    """Rectifier, max(x, 0)."""
     return F.relu(x)
 
 

@@ -1,6 +1,5 @@
 """The Vision Transformer, 2D and 3D, classification and features."""
 
-from collections.abc import Sequence
 from os import PathLike
 from typing import Literal, Self
 
@@ -10,16 +9,16 @@ from torch.utils.checkpoint import checkpoint
 
 from torch_vit.attn_pool import AttentionPool
 from torch_vit.block import Block
+from torch_vit.features import Features
 from torch_vit.init import init_weights
 from torch_vit.linear import Linear
 from torch_vit.patch_embed import PatchEmbed
 from torch_vit.pos_embed import join_tokens
 from vit_config import ConfigError, ViTConfig
-from vit_config.indices import take_indices
 from vit_config.taps import Taps
 
 
-class ViT(nn.Module):
+class ViT(Features, nn.Module):
     """A plain pre-norm Vision Transformer (Dosovitskiy et al., 2021).
 
     `state_dict()` is the canonical weight layout of this project (timm's names).
@@ -143,13 +142,6 @@ class ViT(nn.Module):
         """
         return self._forward(x, return_taps=True)
 
-    def forward_features(self, x: Tensor) -> Tensor:
-        """(B, C, *spatial) -> all tokens after the final norm, (B, N, D)."""
-        x = self._embed(x, Taps(False))
-        for block in self.blocks:
-            x = self._run(block, x)
-        return self.norm(x) if self.norm is not None else x
-
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Pools tokens and applies the head.
 
@@ -158,72 +150,6 @@ class ViT(nn.Module):
             pre_logits: Stop before the head: (B, head_in_dim).
         """
         return self._head(x, Taps(False), pre_logits)
-
-    def forward_intermediates(
-        self,
-        x: Tensor,
-        indices: int | Sequence[int] | None = None,
-        *,
-        norm: bool = False,
-        reshape: bool = True,
-        return_prefix_tokens: bool = False,
-    ) -> list[Tensor] | list[tuple[Tensor, Tensor]]:
-        """Outputs of chosen blocks.
-
-        Args:
-            x: (B, C, *spatial).
-            indices: None for all blocks, n for the last n, or 0-based (also negative)
-                block ids.
-            norm: Apply the final norm to each.
-            reshape: Patch tokens as a map (B, D, *grid); otherwise (B, N, D).
-            return_prefix_tokens: Give (patches, prefix tokens (B, P, D)) for each.
-
-        Returns:
-            One entry per index, in the order asked for.
-        """
-        wanted = take_indices(indices, self.config.depth)
-        found = {}
-        x = self._embed(x, Taps(False))
-        for i, block in enumerate(self.blocks[: max(wanted, default=-1) + 1]):
-            x = self._run(block, x)
-            if i in wanted:
-                y = self.norm(x) if norm and self.norm is not None else x
-                found[i] = self._split_tokens(y, reshape, return_prefix_tokens)
-        return [found[i] for i in wanted]
-
-    def attention_maps(
-        self, x: Tensor, indices: int | Sequence[int] | None = None
-    ) -> list[Tensor]:
-        """Attention weights (B, H, N, N) of chosen blocks, rows summing to one.
-
-        Args:
-            x: (B, C, *spatial).
-            indices: As in `forward_intermediates`.
-        """
-        wanted = take_indices(indices, self.config.depth)
-        found = {}
-        x = self._embed(x, Taps(False))
-        for i, block in enumerate(self.blocks[: max(wanted, default=-1) + 1]):
-            if i in wanted:
-                found[i] = block.attn.maps(block.norm1(x))
-            x = block(x)
-        return [found[i] for i in wanted]
-
-    def monai_forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """What MONAI's `ViT.forward` returns: (output, hidden_states_out).
-
-        The second is the output of every block, prefix tokens included, not normed.
-        """
-        hidden_states_out = []
-        x = self._embed(x, Taps(False))
-        for block in self.blocks:
-            x = self._run(block, x)
-            hidden_states_out.append(x)
-        if self.norm is not None:
-            x = self.norm(x)
-        if self.config.global_pool != "none":
-            x = self._head(x, Taps(False))
-        return x, hidden_states_out
 
     @classmethod
     def from_pretrained(
@@ -243,7 +169,9 @@ class ViT(nn.Module):
 
         return load_torch(cls, source, num_classes=num_classes)
 
-    def save_pretrained(self, path: str | PathLike[str], *, force: bool = False) -> None:
+    def save_pretrained(
+        self, path: str | PathLike[str], *, force: bool = False
+    ) -> None:
         """Saves config and weights to a `.safetensors`, a `.keras` or a folder.
 
         Args:
@@ -312,16 +240,6 @@ class ViT(nn.Module):
         if config.global_pool == "token_avg":
             return torch.cat([x[:, 0], mean], dim=-1)
         return mean
-
-    def _split_tokens(self, x: Tensor, reshape: bool, return_prefix_tokens: bool):
-        """Tokens (B, N, D) -> patches as list or map, and the prefix if wanted."""
-        count = self.config.num_prefix_tokens
-        prefix, patches = x[:, :count], x[:, count:]
-        if reshape:
-            batch, _, dim = patches.shape
-            patches = patches.reshape(batch, *self.config.grid_size, dim)
-            patches = patches.movedim(-1, 1)
-        return (patches, prefix) if return_prefix_tokens else patches
 
     def _run(self, block: Block, x: Tensor, return_taps: bool = False) -> Tensor:
         if self.grad_checkpointing and self.training and not return_taps:

@@ -7,10 +7,9 @@ defaults enter through `ViTConfig.from_dialect` only.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -23,8 +22,10 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from vit_config.checks import whole_problems
 from vit_config.data import DataConfig, RopeConfig, SourceConfig, StrTuple
 from vit_config.errors import ConfigError, problem_lines
+from vit_config.strict_json import JsonError, canonical, strict_object
 
 SCHEMA_VERSION = 1
 
@@ -209,14 +210,15 @@ class ViTConfig(BaseModel):
 
     @model_validator(mode="after")
     def _check_whole(self) -> Self:
-        problems = [
-            *(_axes_problems(self) or _geometry_problems(self)),
-            *_token_problems(self),
-            *_output_problems(self),
-            *_meaning_problems(self),
-        ]
+        problems = whole_problems(self)
+        if self.schema_version != SCHEMA_VERSION:
+            problems.append(
+                f"schema_version: {self.schema_version}; this vit-duet writes and "
+                f"reads {SCHEMA_VERSION}"
+            )
         if problems:
-            _refuse(problems)
+            context = {"problems": problems}
+            raise PydanticCustomError("vit_duet", "{problems}", context)
         return self
 
     # ---- derived values -------------------------------------------------------
@@ -313,7 +315,7 @@ class ViTConfig(BaseModel):
 
     def architecture_hash(self) -> str:
         """SHA-256 of `architecture()` as canonical JSON, in hexadecimal."""
-        return hashlib.sha256(_canonical(self.architecture()).encode()).hexdigest()
+        return hashlib.sha256(canonical(self.architecture()).encode()).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
         """All fields as JSON types."""
@@ -321,7 +323,7 @@ class ViTConfig(BaseModel):
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no spaces. Equal configs, equal bytes."""
-        return _canonical(self.to_dict())
+        return canonical(self.to_dict())
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:
@@ -340,7 +342,11 @@ class ViTConfig(BaseModel):
             ConfigError: As the constructor; also for text that is not a JSON object,
                 a key that stands twice, and NaN or infinite numbers.
         """
-        return cls(**load_json_object(text, "ViTConfig"))
+        try:
+            fields = strict_object(text)
+        except JsonError as error:
+            raise ConfigError([str(error)]) from None
+        return cls(**fields)
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed, validated anew."""
@@ -375,168 +381,3 @@ class ViTConfig(BaseModel):
         from vit_config.presets import preset_fields
 
         return cls(**{**preset_fields(name), **changes})
-
-
-def load_json_object(text: str | bytes, what: str) -> dict[str, Any]:
-    """Parses one JSON object, refusing what Python's parser lets pass.
-
-    Raises:
-        ConfigError: For broken JSON, another type, a duplicate key, NaN or infinity.
-    """
-
-    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        keys = [key for key, _ in items]
-        twice = sorted({key for key in keys if keys.count(key) > 1})
-        if twice:
-            raise ConfigError([f"{key}: stands twice in the JSON" for key in twice])
-        return dict(items)
-
-    def constant(name: str) -> NoReturn:
-        raise ConfigError([f"{name} is not a number that JSON can hold"], what)
-
-    try:
-        value = json.loads(text, object_pairs_hook=pairs, parse_constant=constant)
-    except ConfigError:
-        raise
-    except (ValueError, RecursionError) as error:  # also a number of too many digits
-        raise ConfigError([f"not JSON: {error}"], what) from None
-    if not isinstance(value, dict):
-        raise ConfigError([f"a JSON {type(value).__name__}, not an object"], what)
-    return value
-
-
-def _canonical(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def _refuse(problems: list[str]) -> NoReturn:
-    raise PydanticCustomError("vit_duet", "{problems}", {"problems": problems})
-
-
-def _axes_problems(c: ViTConfig) -> list[str]:
-    return [
-        f"{field}: {size} has {len(size)} axes; spatial_dims={c.spatial_dims} needs "
-        f"{c.spatial_dims}, or one int for all"
-        for field, size in (("img_size", c.img_size), ("patch_size", c.patch_size))
-        if len(size) != c.spatial_dims
-    ]
-
-
-def _geometry_problems(c: ViTConfig) -> list[str]:
-    problems = []
-    for axis, (size, patch) in enumerate(zip(c.img_size, c.patch_size, strict=True)):
-        if size % patch:
-            multiples = (size // patch * patch, (size // patch + 1) * patch)
-            near = " or ".join(str(multiple) for multiple in multiples if multiple)
-            problems.append(
-                f"img_size: {size} on axis {axis} is not a multiple of patch_size "
-                f"{patch}; {near} would be"
-            )
-    if c.head_dim is None and c.embed_dim % c.num_heads:
-        problems.append(
-            f"num_heads: {c.num_heads} does not divide embed_dim {c.embed_dim}; "
-            "choose a divisor, or state head_dim"
-        )
-    elif c.global_pool == "map" and c.embed_dim % c.num_heads:
-        problems.append(
-            f"num_heads: {c.num_heads} does not divide embed_dim {c.embed_dim}, which "
-            "global_pool='map' needs whatever head_dim is"
-        )
-    if c.mlp_layer == "swiglu" and c.act_layer != "silu":
-        problems.append(
-            f"act_layer: {c.act_layer!r} with mlp_layer='swiglu', whose gate is 'silu'"
-        )
-    if c.mlp_layer == "swiglu" and c.global_pool == "map":
-        problems.append(
-            "mlp_layer: 'swiglu' with global_pool='map', whose own MLP is a plain one; "
-            "no known model has both"
-        )
-    return problems
-
-
-def _token_problems(c: ViTConfig) -> list[str]:
-    problems = []
-    if not c.class_token and c.dist_token:
-        problems.append("dist_token: True needs class_token=True")
-    if not c.class_token and c.global_pool in ("token", "token_avg"):
-        problems.append(
-            f"global_pool: {c.global_pool!r} needs class_token=True; without one use "
-            "'avg', 'max', 'map' or 'none'"
-        )
-    if not c.class_token and c.pos_embed_tokens == "cls" and c.pos_embed != "none":
-        problems.append(
-            "pos_embed_tokens: 'cls' needs class_token=True; use 'all' or 'patch'"
-        )
-    if c.distilled and not (c.dist_token and c.global_pool == "token"):
-        problems.append(
-            "distilled: True needs dist_token=True and global_pool='token'; found "
-            f"dist_token={c.dist_token}, global_pool={c.global_pool!r}"
-        )
-    if c.distilled and c.representation_size:
-        problems.append(
-            f"representation_size: {c.representation_size} with distilled=True; no "
-            "known model has both"
-        )
-    if c.pool_include_prefix and c.global_pool in ("token", "none"):
-        problems.append(
-            f"pool_include_prefix: True means nothing with global_pool="
-            f"{c.global_pool!r}; use it with 'avg', 'max', 'token_avg' or 'map'"
-        )
-    return problems
-
-
-def _output_problems(c: ViTConfig) -> list[str]:
-    problems = []
-    if c.global_pool == "none":
-        given = {
-            "num_classes": c.num_classes,
-            "fc_norm": c.fc_norm,
-            "representation_size": c.representation_size,
-        }
-        problems += [
-            f"{field}: {value} needs a pooled vector, but global_pool is 'none'"
-            for field, value in given.items()
-            if value
-        ]
-    if c.fc_norm_eps is not None and not c.fc_norm:
-        problems.append(f"fc_norm_eps: {c.fc_norm_eps} without fc_norm=True")
-    if c.head_act and not c.num_classes:
-        problems.append(f"head_act: {c.head_act!r} without a head (num_classes=0)")
-    return problems
-
-
-def _meaning_problems(c: ViTConfig) -> list[str]:
-    problems = []
-    if c.schema_version != SCHEMA_VERSION:
-        problems.append(
-            f"schema_version: {c.schema_version}; this vit-duet writes and reads "
-            f"{SCHEMA_VERSION}"
-        )
-    if c.problem_type and not c.num_classes:
-        problems.append(
-            f"problem_type: {c.problem_type!r} without a head (num_classes=0)"
-        )
-    if c.head_act == "tanh" and c.problem_type in ("single_label", "multi_label"):
-        problems.append(
-            f"problem_type: {c.problem_type!r} with head_act='tanh', whose outputs are "
-            "no logits; only 'regression' or None"
-        )
-    if c.labels is not None and len(c.labels) != c.num_classes:
-        problems.append(
-            f"labels: {len(c.labels)} names for num_classes={c.num_classes}"
-        )
-    if c.data is not None:
-        for field in ("mean", "std"):
-            value = getattr(c.data, field)
-            if value is not None and len(value) != c.in_chans:
-                problems.append(
-                    f"data.{field}: {len(value)} values for in_chans={c.in_chans}"
-                )
-        for field in ("axes", "spacing_mm"):
-            value = getattr(c.data, field)
-            if value is not None and len(value) != c.spatial_dims:
-                problems.append(
-                    f"data.{field}: {len(value)} values for spatial_dims="
-                    f"{c.spatial_dims}"
-                )
-    return problems

@@ -1,8 +1,8 @@
 """The fixed sine-cosine position table that a *fresh* model starts from.
 
 Six incompatible conventions are in use, so a checkpoint's table is always stored and
-never recomputed. This one is MAE's in 2D and MONAI 1.6.1's in 3D, one formula: `[sin, cos]`
-per axis, the second spatial axis first, `omega_k = temperature ** (-k / K)`.
+never recomputed. This one is MAE's in 2D and MONAI 1.6.1's in 3D, one formula: `[sin,
+cos]` per axis, the second spatial axis first, `omega_k = temperature ** (-k / K)`.
 """
 
 from __future__ import annotations

@@ -144,7 +144,12 @@ def _conv(torch: str, keras: str, bias: Condition, when: Condition) -> Rules:
     return (
         Rule(f"{torch}.weight", f"{keras}/kernel", kernel, "kernel", "c ...", when),
         Rule(
-            f"{torch}.bias", f"{keras}/bias", "d -> d", "bias", "c ...", _all(when, bias)
+            f"{torch}.bias",
+            f"{keras}/bias",
+            "d -> d",
+            "bias",
+            "c ...",
+            _all(when, bias),
         ),
     )
 
@@ -228,9 +233,7 @@ def shape_of(axes: str, sizes: dict[str, int | tuple[int, ...]]) -> tuple[int, .
     return tuple(shape)
 
 
-def _lengths(
-    symbol: str, sizes: dict[str, int | tuple[int, ...]]
-) -> tuple[int, ...]:
+def _lengths(symbol: str, sizes: dict[str, int | tuple[int, ...]]) -> tuple[int, ...]:
     length = sizes[symbol]
     return length if isinstance(length, tuple) else (length,)
 

@@ -62,8 +62,8 @@ class Model:
         """Parses `architectures`: a list of exactly one model class."""
         if isinstance(value, list | tuple) and len(value) == 1:
             (name,) = value
-            if name in self.outputs:
-                return str(name)
+            if isinstance(name, str) and name in self.outputs:
+                return name
         listed = " or ".join(repr([name]) for name in self.outputs)
         raise Refused(f"{listed}: it decides what the model returns")
 
