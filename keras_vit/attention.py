@@ -57,8 +57,8 @@ class Attention(layers.Layer):
         batch, count, _ = input_shape
         self.qkv.build(input_shape)
         if self.q_norm is not None:
-            self.q_norm.build((batch, count, self.num_heads, self.head_dim))
-            self.k_norm.build((batch, count, self.num_heads, self.head_dim))
+            self.q_norm.build((batch, self.num_heads, count, self.head_dim))
+            self.k_norm.build((batch, self.num_heads, count, self.head_dim))
         self.proj.build((batch, count, self.attn_dim))
 
     def call(self, x, training=None, return_taps=False):
@@ -88,7 +88,9 @@ class Attention(layers.Layer):
         qkv = ops.reshape(qkv, (-1, count, 3, self.num_heads, self.head_dim))
         q, k, v = ops.unstack(qkv, 3, axis=2)
         if self.q_norm is not None:
-            q, k = self.q_norm(q), self.k_norm(k)
+            # Over (B, H, N, E), so that the norms' gradients sum in timm's order.
+            q = ops.swapaxes(self.q_norm(ops.swapaxes(q, 1, 2)), 1, 2)
+            k = ops.swapaxes(self.k_norm(ops.swapaxes(k, 1, 2)), 1, 2)
         return q, k, v
 
     def softmax_scores(self, q, k):

@@ -132,13 +132,13 @@ def forward(theirs: nn.Module, ours: ViT, x: Tensor) -> dict[str, tuple[Tensor, 
             mine = ours.forward_intermediates(
                 x, norm=norm, reshape=reshape, return_prefix_tokens=True
             )
-            for i, (our_pair, their_pair) in enumerate(zip(mine, given, strict=True)):
+            for i, (ours_i, theirs_i) in enumerate(zip(mine, given, strict=True)):
                 name = f"intermediates.{i}, norm={norm}, reshape={reshape}"
-                if not isinstance(their_pair, tuple):  # timm: no prefix, no pair
-                    their_pair = (their_pair, their_pair[:, :0])
-                    our_pair = (our_pair[0], their_pair[1])
-                found[f"{name}: patches"] = (our_pair[0], their_pair[0])
-                found[f"{name}: prefix"] = (our_pair[1], their_pair[1])
+                if isinstance(theirs_i, tuple):
+                    found[f"{name}: patches"] = (ours_i[0], theirs_i[0])
+                    found[f"{name}: prefix"] = (ours_i[1], theirs_i[1])
+                else:  # timm gives no pair where there is no prefix
+                    found[f"{name}: patches"] = (ours_i[0], theirs_i)
     return found
 
 
@@ -154,12 +154,10 @@ def backward(theirs: nn.Module, ours: ViT, x: Tensor) -> dict[str, tuple[Tensor,
     their_gradients = {name: p.grad for name, p in theirs.named_parameters()}
     found = {"input": tuple(inputs)}
     for name, parameter in ours.named_parameters():
-        pair_ = (parameter.grad, their_gradients.pop(name))
-        if any(gradient is None for gradient in pair_):
-            if pair_ != (None, None):
-                raise ValueError(f"{name}: one of two gradients is None")
-            continue  # read by neither, as reg tokens behind a token head of depth 0
-        found[name] = pair_
+        theirs_i = their_gradients.pop(name)
+        if parameter.grad is None or theirs_i is None:
+            raise ValueError(f"{name}: no gradient")
+        found[name] = (parameter.grad, theirs_i)
     if their_gradients:
         raise ValueError(f"timm has more parameters: {sorted(their_gradients)}")
     return found

@@ -15,17 +15,27 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from vit_config import DataConfig, RopeConfig, SourceConfig, ViTConfig
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # runs from a checkout that is not installed, too
 
-PATH = Path(__file__).resolve().parent.parent / "vit_config" / "schema.json"
+from vit_config import (  # noqa: E402
+    DataConfig,
+    IntensityConfig,
+    RopeConfig,
+    SourceConfig,
+    ViTConfig,
+)
+
+PATH = ROOT / "vit_config" / "schema.json"
 SIZES = ("img_size", "patch_size")
+SECTIONS = (DataConfig, IntensityConfig, RopeConfig, SourceConfig)
 
 
 def published_schema() -> dict[str, Any]:
     """Makes the schema: pydantic's, with descriptions, one spelling of a constant."""
     schema = ViTConfig.model_json_schema()
     sections = {"": schema, **{f"/{k}": v for k, v in schema["$defs"].items()}}
-    models = {f"/{m.__name__}": m for m in (DataConfig, RopeConfig, SourceConfig)}
+    models = {f"/{m.__name__}": m for m in SECTIONS}
     for path, model in {"": ViTConfig, **models}.items():
         describe(sections[path], model)
     for name in SIZES:  # the reader repeats a single integer

@@ -76,7 +76,9 @@ class Attention(nn.Module):
         qkv = qkv.reshape(batch, count, 3, self.num_heads, self.head_dim)
         q, k, v = qkv.unbind(2)
         if self.q_norm is not None:
-            q, k = self.q_norm(q), self.k_norm(k)
+            # Over (B, H, N, E), so that the norms' gradients sum in timm's order.
+            q = self.q_norm(q.transpose(1, 2)).transpose(1, 2)
+            k = self.k_norm(k.transpose(1, 2)).transpose(1, 2)
         return q, k, v
 
     def softmax_scores(self, q: Tensor, k: Tensor) -> Tensor:

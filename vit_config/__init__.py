@@ -4,13 +4,14 @@ Imports pydantic only; no array library, no framework.
 """
 
 from vit_config.config import SCHEMA_VERSION, ViTConfig
-from vit_config.data import DataConfig, RopeConfig, SourceConfig
+from vit_config.data import DataConfig, IntensityConfig, RopeConfig, SourceConfig
 from vit_config.errors import ConfigError
 
 __all__ = [
     "SCHEMA_VERSION",
     "ConfigError",
     "DataConfig",
+    "IntensityConfig",
     "RopeConfig",
     "SourceConfig",
     "ViTConfig",

@@ -311,6 +311,8 @@ class ViTConfig(BaseModel):
         fields["head_dim"] = self.attn_head_dim
         fields["fc_norm_eps"] = self.head_norm_eps if self.fc_norm else None
         fields["pos_resize"] = self.pos_resize_rule
+        if self.num_pos_tokens in (0, self.num_tokens):
+            fields["pos_embed_tokens"] = "all"  # no prefix token that could differ
         return fields
 
     def architecture_hash(self) -> str:

@@ -28,6 +28,21 @@ class _Section(BaseModel):
     )
 
 
+class IntensityConfig(_Section):
+    """Intensity normalisation of a volume.
+
+    Attributes:
+        kind: `"window"` (clip to low..high, in the scan's units), `"percentile"` (clip
+            to those percentiles, 0 to 100) or `"zscore"` (mean 0, deviation 1).
+        low: Lower end of a window or percentile range.
+        high: Upper end.
+    """
+
+    kind: Literal["window", "percentile", "zscore"]
+    low: float | None = None
+    high: float | None = None
+
+
 class DataConfig(_Section):
     """Preprocessing that the weights were trained with.
 
@@ -44,8 +59,7 @@ class DataConfig(_Section):
             order, for example `("X", "Y", "Z")` or `("T", "H", "W")`.
         orientation: 3D only. Orientation code of those axes, for example `"RAS"`.
         spacing_mm: 3D only. Voxel spacing along those axes, in millimetres.
-        intensity: 3D only. Intensity normalisation, for example
-            `{"kind": "window", "low": -1000.0, "high": 1000.0}`.
+        intensity: 3D only. Intensity normalisation.
     """
 
     mean: FloatTuple | None = None
@@ -57,7 +71,7 @@ class DataConfig(_Section):
     axes: StrTuple | None = None
     orientation: str | None = None
     spacing_mm: FloatTuple | None = None
-    intensity: dict[str, float | str] | None = None
+    intensity: IntensityConfig | None = None
 
 
 class SourceConfig(_Section):

@@ -24,17 +24,21 @@ def sincos_table(config: ViTConfig) -> NDArray[np.float32]:
     In 2D the columns are `[sin w, cos w, sin h, cos h]` (facebookresearch/mae
     `get_2d_sincos_pos_embed`, MONAI `build_sincos_position_embedding`), in 3D MONAI's
     `[sin w, cos w, sin h, cos h, sin d, cos d]` for a grid indexed (h, w, d).
+    Columns left over, where the axes do not divide the width, are zero (as in
+    lucidrains' simple_vit_3d).
     """
     import numpy as np  # the schema itself needs no array library
 
     width = config.embed_dim // (2 * config.spatial_dims)
-    omega = TEMPERATURE ** -(np.arange(width) / width)
+    omega = TEMPERATURE ** -(np.arange(width) / max(width, 1))
     axes = np.meshgrid(*(np.arange(n) for n in config.grid_size), indexing="ij")
     order = (1, 0, 2)[: config.spatial_dims]
     columns = []
     for axis in order:
         angle = axes[axis].reshape(-1, 1) * omega
         columns += [np.sin(angle), np.cos(angle)]
+    patches = np.concatenate(columns, 1)
     table = np.zeros((1, config.num_pos_tokens, config.embed_dim), np.float32)
-    table[0, config.num_pos_tokens - config.num_patches :] = np.concatenate(columns, 1)
+    start = config.num_pos_tokens - config.num_patches
+    table[0, start:, : patches.shape[1]] = patches  # zeros where the axes do not divide
     return table

@@ -304,6 +304,15 @@ def test_missing_and_wrong_fields_are_reported_together(case: str) -> None:
     assert all("required" in line for line in lines[:-1])
 
 
+@every_case
+def test_wrong_values_are_reported_together(case: str) -> None:
+    dialect, spec, variants, _, _ = CASES[case]
+    chooses = {"class", "model_type", "post_activation"}
+    names = [name for name in spec.take if name not in chooses]
+    lines = problems(dialect, {**variants[0], **dict.fromkeys(names, -0.5j)})
+    assert [line.partition(":")[0] for line in lines] == names
+
+
 def test_schema_name_in_a_dialect_is_explained() -> None:
     (line,) = problems("monai", {**MONAI, "embed_dim": 24})
     assert line.startswith("embed_dim: not a field of MONAI ViT")

@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from vit_config import ConfigError, DataConfig, RopeConfig, SourceConfig, ViTConfig
+from vit_config import (
+    ConfigError,
+    DataConfig,
+    IntensityConfig,
+    RopeConfig,
+    SourceConfig,
+    ViTConfig,
+)
 
 BASE: dict[str, Any] = {
     "img_size": (48, 32),
@@ -64,7 +71,11 @@ def configs(draw: st.DrawFn) -> ViTConfig:
         orientation=maybe_text,
         spacing_mm=st.none() | st.tuples(*[value] * axes),
         intensity=st.none()
-        | st.dictionaries(st.text(max_size=3), value | st.text(max_size=3), max_size=2),
+        | st.builds(
+            IntensityConfig,
+            kind=st.sampled_from(["window", "percentile", "zscore"]),
+            low=st.none() | value,
+        ),
     )
     source = st.builds(
         SourceConfig,
@@ -172,16 +183,16 @@ def test_number_spelled_otherwise_gives_the_same_bytes() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('{"depth": 1, "depth": 2}', "depth: stands twice in the JSON"),
-        ('{"data": {"mean": [1], "mean": [2]}}', "mean: stands twice in the JSON"),
+        ('{"depth": 1, "depth": 2}', "the key 'depth' stands twice"),
+        ('{"data": {"mean": [1], "mean": [2]}}', "the key 'mean' stands twice"),
         ('{"norm_eps": NaN}', "NaN is not a number"),
         ('{"norm_eps": -Infinity}', "-Infinity is not a number"),
         ("[1]", "a JSON list, not an object"),
         ("null", "a JSON NoneType, not an object"),
         ("{", "not JSON"),
         ("", "not JSON"),
-        (b"\xff", "not JSON"),
-        ("[" * 100_000, "not JSON"),
+        (b"\xff", "not UTF-8"),
+        ("[" * 100_000, "nested too deeply"),
         ('{"depth": ' + "1" * 5000 + "}", "not JSON"),
     ],
 )

@@ -283,10 +283,10 @@ REFUSED = {
         {"img_size": (48, 32)},
     ),
     "an intensity": (
-        {"data": {"intensity": {"low": None}}},
-        "data.intensity.low: found None",
-        "number or: Input should be a valid string",
-        {"data": {"intensity": {"low": 0}}},
+        {"data": {"intensity": {"kind": "minmax"}}},
+        "data.intensity.kind: found 'minmax'",
+        "'window', 'percentile' or 'zscore'",
+        {"data": {"intensity": {"kind": "window", "low": -1000.0, "high": 1000.0}}},
     ),
     "an unknown field of a section": (
         {"source": {"nme": "x"}},
