@@ -3,6 +3,7 @@
 import keras
 from keras import layers, ops
 
+from keras_vit.dropout import Dropout
 from keras_vit.linear import Linear
 from vit_config import ViTConfig
 from vit_config.taps import Taps
@@ -44,13 +45,9 @@ class Attention(layers.Layer):
             norm = {"epsilon": config.norm_eps, **factory}
             self.q_norm = layers.LayerNormalization(name="q_norm", **norm)
             self.k_norm = layers.LayerNormalization(name="k_norm", **norm)
-        self.attn_drop = layers.Dropout(
-            config.attn_drop_rate, name="attn_drop", **factory
-        )
+        self.attn_drop = Dropout(config.attn_drop_rate, name="attn_drop", **factory)
         self.proj = Linear(config.embed_dim, config.proj_bias, name="proj", **factory)
-        self.proj_drop = layers.Dropout(
-            config.proj_drop_rate, name="proj_drop", **factory
-        )
+        self.proj_drop = Dropout(config.proj_drop_rate, name="proj_drop", **factory)
 
     def build(self, input_shape):
         """Builds the children for tokens (B, N, D)."""

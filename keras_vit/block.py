@@ -4,6 +4,7 @@ import keras
 from keras import layers
 
 from keras_vit.attention import Attention
+from keras_vit.dropout import Dropout
 from keras_vit.mlp import Mlp
 from vit_config import ViTConfig
 from vit_config.taps import Taps
@@ -33,7 +34,7 @@ class LayerScale(layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="vit_duet")
-class DropPath(layers.Dropout):
+class DropPath(Dropout):
     """Stochastic depth: drops a whole residual branch per sample (Huang et al., 2016).
 
     Args:

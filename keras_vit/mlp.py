@@ -4,6 +4,7 @@ import keras
 from keras import layers, ops
 
 from keras_vit.activations import ACTIVATIONS
+from keras_vit.dropout import Dropout
 from keras_vit.linear import Linear
 from vit_config import ViTConfig
 from vit_config.taps import Taps
@@ -30,9 +31,9 @@ class Mlp(layers.Layer):
         rate = 0.0 if plain else config.proj_drop_rate
         branches = 2 if self.gated else 1
         self.fc1 = Linear(branches * config.mlp_dim, bias, name="fc1", **factory)
-        self.drop1 = layers.Dropout(rate, name="drop1", **factory)
+        self.drop1 = Dropout(rate, name="drop1", **factory)
         self.fc2 = Linear(config.embed_dim, bias, name="fc2", **factory)
-        self.drop2 = layers.Dropout(rate, name="drop2", **factory)
+        self.drop2 = Dropout(rate, name="drop2", **factory)
 
     def build(self, input_shape):
         """Builds the children for tokens (B, N, D)."""

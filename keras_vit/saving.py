@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_vit.guard import all_layers, is_quantized
+from keras_vit.guard import all_layers, is_quantized, layer_at
 
 
 class Saved:
@@ -37,10 +37,11 @@ class Saved:
             "config": self.config.to_dict(),
             "name": self.name,
             "trainable": self.trainable,
+            # Dropout has no weights, nor a path: nothing to freeze.
             "frozen": [
                 self.relative_path(layer)
                 for layer in below
-                if self.trainable and not layer.trainable
+                if self.trainable and layer.weights and not layer.trainable
             ],
             # Not a DTypePolicyMap: a layer that has one saves its scales as nothing.
             "quantized": {
@@ -55,6 +56,21 @@ class Saved:
     def from_config(cls, config, custom_objects=None):
         """Makes the model of `get_config`."""
         return cls(**config)
+
+    def freeze(self, paths):
+        """Makes exactly these layers below the model not trainable.
+
+        Args:
+            paths: As `get_config` has them; a layer below one of them that is not
+                there itself is trainable.
+
+        Raises:
+            ValueError: If there is no such layer.
+        """
+        frozen = {layer_at(self, path) for path in paths}
+        for layer in all_layers(self) if frozen else ():  # parents before children
+            if layer is not self and layer.weights:
+                layer.trainable = layer not in frozen
 
     @property
     def layers(self):

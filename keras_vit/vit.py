@@ -9,6 +9,7 @@ from keras import layers, ops
 
 from keras_vit.attn_pool import AttentionPool
 from keras_vit.block import Block
+from keras_vit.dropout import Dropout
 from keras_vit.features import Features
 from keras_vit.guard import WeightsGuard, check_built, layer_at
 from keras_vit.init import init_weights
@@ -79,7 +80,7 @@ class ViT(Features, Saved, NamedWeights, keras.Model):
                 trainable=config.pos_embed == "learned",
             )
         self.patch_embed = PatchEmbed(config, name="patch_embed", **factory)
-        self.pos_drop = layers.Dropout(config.pos_drop_rate, name="pos_drop", **factory)
+        self.pos_drop = Dropout(config.pos_drop_rate, name="pos_drop", **factory)
         self.norm_pre = None
         if config.pre_norm:
             self.norm_pre = layers.LayerNormalization(name="norm_pre", **norm)
@@ -101,7 +102,7 @@ class ViT(Features, Saved, NamedWeights, keras.Model):
         if config.representation_size:
             size = config.representation_size
             self.pre_logits = Linear(size, name="pre_logits", **factory)
-        self.head_drop = layers.Dropout(config.drop_rate, name="head_drop", **factory)
+        self.head_drop = Dropout(config.drop_rate, name="head_drop", **factory)
         self.head = None
         self.head_dist = None
         if config.num_classes:
@@ -122,8 +123,7 @@ class ViT(Features, Saved, NamedWeights, keras.Model):
         self.compute_output_spec(keras.KerasTensor(image, dtype=self.compute_dtype))
         check_built(self)
         self.init_weights()
-        for path in frozen:
-            layer_at(self, path).trainable = False
+        self.freeze(frozen)
 
     def build(self, input_shape):
         """Builds every child for images (B, *spatial, C)."""
