@@ -99,19 +99,26 @@ def _depth(found: Mapping[str, TensorInfo], config: ViTConfig) -> Iterator[str]:
     indices = {
         int(parts[1])
         for parts in (name.split(".") for name in found)
-        if len(parts) > 2 and parts[0] == "blocks" and parts[1].isdecimal()  # noqa: PLR2004
+        if len(parts) > 2 and parts[0] == "blocks" and parts[1].isdecimal()
     }
     if indices and len(indices) != config.depth:
-        yield f"the file has {len(indices)} blocks, the config says depth={config.depth}"
+        yield (
+            f"the file has {len(indices)} blocks, the config says depth={config.depth}"
+        )
 
 
 def _width(found: Mapping[str, TensorInfo], config: ViTConfig) -> Iterator[str]:
     shape = _shape(found, "patch_embed.proj.weight")
     if shape and shape[0] != config.embed_dim:
-        yield f"the file is {shape[0]} wide, the config says embed_dim={config.embed_dim}"
+        yield (
+            f"the file is {shape[0]} wide, the config says embed_dim={config.embed_dim}"
+        )
     conv = config.patch_norm != "dual" and len(shape) == config.spatial_dims + 2
     if conv and shape[1] != config.in_chans:
-        yield f"the file has {shape[1]} channels, the config says in_chans={config.in_chans}"
+        yield (
+            f"the file has {shape[1]} channels, the config says "
+            f"in_chans={config.in_chans}"
+        )
     if conv and shape[2:] != config.patch_size:
         yield (
             f"the patches of the file are {shape[2:]}, the config says "
@@ -138,7 +145,7 @@ def _classes(found: Mapping[str, TensorInfo], config: ViTConfig) -> Iterator[str
 def _positions(found: Mapping[str, TensorInfo], config: ViTConfig) -> Iterator[str]:
     shape = _shape(found, "pos_embed")
     wanted = config.num_pos_tokens
-    if len(shape) == 3 and wanted and shape[1] != wanted:  # noqa: PLR2004
+    if len(shape) == 3 and wanted and shape[1] != wanted:
         grid = "x".join(map(str, config.grid_size))
         yield (
             f"the position table of the file has {shape[1]} rows; img_size="

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -11,25 +11,24 @@ from converters.engine import (
     FLOATS,
     Array,
     Digests,
+    Hasher,
     Source,
+    cast,
     count_nonfinite,
     key_bias_of,
-    sha256,
 )
 from converters.report import Issue
 from converters.rules import Plan
 from vit_config import ViTConfig
 
-Tick = Callable[[int], None]
 
-
-def check_tensors(source: Source, plan: Plan, cast: bool = False) -> list[Issue]:
+def check_tensors(source: Source, plan: Plan, casting: bool = False) -> list[Issue]:
     """Compares names, shapes and types with the plan; no values are read.
 
     Args:
         source: The tensors of a file, under that file's names.
         plan: From those names to the canonical ones.
-        cast: Whether a step will bring all to one type, so that they may differ.
+        casting: Whether a step will bring all to one type, so that they may differ.
     """
     wanted = plan.source_shapes
     found = source.tensors
@@ -49,19 +48,19 @@ def check_tensors(source: Source, plan: Plan, cast: bool = False) -> list[Issue]
         for name in both
         if found[name].shape != wanted[name]
     ]
-    return issues + _dtype_issues(source, both, cast)
+    return issues + _dtype_issues(source, both, casting)
 
 
-def _dtype_issues(source: Source, names: Iterable[str], cast: bool) -> list[Issue]:
+def _dtype_issues(source: Source, names: Iterable[str], casting: bool) -> list[Issue]:
     types = {name: source.tensors[name].dtype for name in names}
-    allowed = (*FLOATS, "float64") if cast else FLOATS
+    allowed = (*FLOATS, "float64") if casting else FLOATS
     issues = [
         Issue("dtype", name, dtype, " or ".join(allowed))
         for name, dtype in types.items()
         if dtype not in allowed
     ]
     kinds = sorted(set(types.values()))
-    if not issues and not cast and len(kinds) > 1:
+    if not issues and not casting and len(kinds) > 1:
         counts = {kind: list(types.values()).count(kind) for kind in kinds}
         main = max(kinds, key=lambda kind: counts[kind])
         issues = [
@@ -73,7 +72,7 @@ def _dtype_issues(source: Source, names: Iterable[str], cast: bool) -> list[Issu
 
 
 def check_values(
-    source: Source, config: ViTConfig, names: Iterable[str], tick: Tick
+    source: Source, config: ViTConfig, names: Iterable[str], dtype: str | None = None
 ) -> tuple[list[Issue], Digests]:
     """Reads every tensor once: finite, key bias zero; and its digest.
 
@@ -81,19 +80,26 @@ def check_values(
         source: Canonical tensors.
         config: Their config.
         names: The tensors to read.
-        tick: Called with the bytes of each tensor.
+        dtype: The type they will be cast to; digests are of the cast values.
     """
     issues: list[Issue] = []
-    digests: Digests = {}
-    for name in names:
-        array = source.read(name)
-        problem = value_problem(name, array, config)
-        if problem:
-            issues.append(Issue("value", name, problem))
-        info = source.tensors[name]
-        digests[name] = (info.dtype, info.shape, sha256(array))
-        tick(info.nbytes)
-    return issues, digests
+    with Hasher() as hasher:
+        for name in names:
+            array = source.read(name)
+            problem = value_problem(name, array, config)
+            if dtype is not None and not problem:
+                array = cast(array, dtype)
+                problem = overflow_problem(array, dtype)
+            if problem:
+                issues.append(Issue("value", name, problem))
+            hasher.add(name, array)
+        return issues, hasher.digests()
+
+
+def overflow_problem(array: Array, dtype: str) -> str:
+    """Whether finite values became infinite in a cast, in words."""
+    _, inf = count_nonfinite(array)
+    return f"{inf} of {array.size} values are too large for {dtype}" if inf else ""
 
 
 def value_problem(name: str, array: Array, config: ViTConfig) -> str:
@@ -117,7 +123,7 @@ def _shape(shape: tuple[int, ...]) -> str:
 
 def _pair(names: list[str], others: list[str]) -> dict[str, str]:
     """The most similar of the others for each name, in so far as there is one."""
-    if len(names) * len(others) > 250_000:  # noqa: PLR2004  (a different model)
+    if len(names) * len(others) > 250_000:
         return dict.fromkeys(names, "")
     return {name: _nearest(name, others) for name in names}
 

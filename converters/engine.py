@@ -10,16 +10,18 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 from einops import rearrange
 from numpy.typing import NDArray
 
-from converters.rules import Plan, Step
+from converters.rules import ZERO, Plan, Step
 from vit_config import ViTConfig
 
 Array = NDArray[Any]
@@ -51,8 +53,11 @@ class TensorInfo:
 
     @property
     def nbytes(self) -> int:
-        """Size of the values."""
-        return self.size * np_dtype(self.dtype).itemsize
+        """Size of the values; of a type that numpy lacks, at one byte each."""
+        try:
+            return self.size * np_dtype(self.dtype).itemsize
+        except TypeError:
+            return self.size
 
 
 class Source(Protocol):
@@ -71,7 +76,8 @@ def np_dtype(name: str) -> np.dtype[Any]:
     if name == "bfloat16":
         import ml_dtypes
 
-        return np.dtype(ml_dtypes.bfloat16)
+        kind: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+        return kind
     return np.dtype(name)
 
 
@@ -104,10 +110,12 @@ class Pipe:
 
     def __init__(self, source: Source, plan: Plan) -> None:
         self._source = source
-        self._steps = {name: step for step in plan.steps for name in step.targets}
+        self._steps = {
+            name: step for step in plan.steps for name in step.targets if name != ZERO
+        }
         self._parts: dict[str, Array] = {}
         self.tensors = {
-            name: TensorInfo(source.tensors[step.sources[0]].dtype, step.target_shape)
+            name: TensorInfo(_dtype(source, step), step.target_shape)
             for name, step in self._steps.items()
         }
 
@@ -116,11 +124,20 @@ class Pipe:
         if name in self._parts:
             return self._parts.pop(name)
         step = self._steps[name]
-        arrays = apply(step, [self._source.read(source) for source in step.sources])
+        arrays = apply(step, [self._part(source, step) for source in step.sources])
         made = dict(zip(step.targets, arrays, strict=True))
         array = made.pop(name)
         self._parts = made  # siblings of a split, wanted next
         return array
+
+    def _part(self, name: str, step: Step) -> Array:
+        if name != ZERO:
+            return self._source.read(name)
+        return np.zeros(step.source_shape, np_dtype(_dtype(self._source, step)))
+
+
+def _dtype(source: Source, step: Step) -> str:
+    return source.tensors[next(name for name in step.sources if name != ZERO)].dtype
 
 
 class Cast:
@@ -133,15 +150,40 @@ class Cast:
 
     def __init__(self, source: Source, dtype: str) -> None:
         self._source = source
-        self._dtype = np_dtype(dtype)
+        self._dtype = dtype
         self.tensors = {
             name: TensorInfo(dtype, info.shape) for name, info in source.tensors.items()
         }
 
     def read(self, name: str) -> Array:
         """The values of one tensor, rounded to the type."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            return self._source.read(name).astype(self._dtype, copy=False)
+        return cast(self._source.read(name), self._dtype)
+
+
+class Watched:
+    """A source that tells how far the reading is.
+
+    Args:
+        source: The tensors.
+        tick: Called with the bytes of each tensor that was read.
+    """
+
+    def __init__(self, source: Source, tick: Callable[[int], None]) -> None:
+        self._source = source
+        self._tick = tick
+        self.tensors = source.tensors
+
+    def read(self, name: str) -> Array:
+        """The values of one tensor."""
+        array = self._source.read(name)
+        self._tick(array.nbytes)
+        return array
+
+
+def cast(array: Array, dtype: str) -> Array:
+    """The values rounded to another type; what is too large becomes infinite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return array.astype(np_dtype(dtype), copy=False)
 
 
 def apply(step: Step, arrays: list[Array]) -> list[Array]:
@@ -173,7 +215,7 @@ def contiguous(array: Array) -> Array:
     """
     if array.flags.c_contiguous:
         return array
-    if array.ndim != 2 or array.size < _LARGE or array.dtype.kind not in "fu":  # noqa: PLR2004
+    if array.ndim != 2 or array.size < _LARGE or array.dtype.kind not in "fu":
         return np.ascontiguousarray(array)
     out: Array = np.empty(array.shape, array.dtype)
     for start in range(0, array.shape[1], _STRIP):
@@ -207,8 +249,41 @@ def _simplified(pattern: str) -> tuple[str, frozenset[str]]:
 def sha256(array: Array) -> str:
     """SHA-256 of an array's little-endian bytes in C order, in hexadecimal."""
     array = np.ascontiguousarray(array)
-    data = array.reshape(-1).view(np.uint8) if array.size else b""
+    data = array.reshape(-1).view(np.uint8).data if array.size else b""
     return hashlib.sha256(data).hexdigest()
+
+
+class Hasher:
+    """Hashes arrays in a thread of its own, while the next one is read or written.
+
+    At most two arrays wait, so that memory stays bounded. Use as a context manager.
+    """
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(max_workers=1)
+        self._waiting: deque[Future[str]] = deque()
+        self._all: dict[str, tuple[str, tuple[int, ...], Future[str]]] = {}
+
+    def add(self, name: str, array: Array) -> None:
+        """Hashes an array that nobody will change any more."""
+        while len(self._waiting) > 1:
+            self._waiting.popleft().result()
+        future = self._pool.submit(sha256, array)
+        self._waiting.append(future)
+        self._all[name] = (str(array.dtype), tuple(array.shape), future)
+
+    def digests(self) -> Digests:
+        """Type, shape and SHA-256 of every array, in the order they came."""
+        return {
+            name: (dtype, shape, future.result())
+            for name, (dtype, shape, future) in self._all.items()
+        }
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
 
 
 def fingerprint(digests: Digests) -> str:
@@ -217,7 +292,9 @@ def fingerprint(digests: Digests) -> str:
     SHA-256 over the canonical JSON of `[name, dtype, shape, SHA-256 of the bytes]`
     of every canonical tensor, sorted by name.
     """
-    rows = [[name, dtype, list(shape), sha] for name, (dtype, shape, sha) in digests.items()]
+    rows = [
+        [name, dtype, list(shape), sha] for name, (dtype, shape, sha) in digests.items()
+    ]
     text = json.dumps(sorted(rows), separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -113,10 +113,7 @@ class ConversionError(ValueError):
             where += f" ({self.dialect})"
         plural = "s" if count != 1 else ""
         lines = [f"{where}: {count} problem{plural}, nothing written"]
-        shown = fold(self.issues)
-        lines += [f"  {line}" for line in shown[:MAX_LINES]]
-        if len(shown) > MAX_LINES:
-            lines.append(f"  ... and {len(shown) - MAX_LINES} more lines")
+        lines += [f"  {line}" for line in _screen(fold(self.issues))]
         lines += [f"Likely cause: {cause}" for cause in self.causes[:2]]
         if self.hint:
             lines.append(self.hint)
@@ -145,6 +142,21 @@ def fold(issues: Iterable[Issue]) -> list[str]:
     return [_line(*key, _ranges(groups[key])) for key in keys]  # type: ignore[call-arg]
 
 
+def _screen(lines: list[str]) -> list[str]:
+    """As many lines as fit, some of every kind of problem."""
+    if len(lines) <= MAX_LINES:
+        return lines
+    kinds = [line.split()[0] for line in lines]
+    share = max(2, MAX_LINES // len(set(kinds)))
+    shown = []
+    for kind in dict.fromkeys(kinds):
+        own = [line for line, of in zip(lines, kinds, strict=True) if of == kind]
+        shown += own[:share]
+        if len(own) > share:
+            shown.append(f"{'':<10}  ... and {len(own) - share} more like these")
+    return shown
+
+
 def _line(
     kind: str, name: str, found: str, expected: str, near: str, blocks: str
 ) -> str:
@@ -166,7 +178,7 @@ def _template(name: str) -> tuple[str, int]:
     for mark, end in (("blocks.", "."), ("blocks_", "/"), ("blocks/block_", "/")):
         head, found, rest = name.partition(mark)
         digits, slash, tail = rest.partition(end)
-        if found and slash and digits.isdecimal() and len(digits) < 6:  # noqa: PLR2004
+        if found and slash and digits.isdecimal() and len(digits) < 6:
             return f"{head}{mark}\0{end}{tail}", int(digits)
     return name, -1
 
@@ -259,7 +271,10 @@ class ConversionReport:
             ("source", f"{printable(self.source.name)} ({self.source_format})"),
             ("target", f"{printable(self.target.name)} ({self.target_format})"),
             ("weights", f"{self.tensors} tensors, {self.parameters:,} x {self.dtype}"),
-            ("written", f"{size / mega:,.1f} MB in {self.seconds:.2f} s, {speed:,.0f} MB/s"),
+            (
+                "written",
+                f"{size / mega:,.1f} MB in {self.seconds:.2f} s, {speed:,.0f} MB/s",
+            ),
             ("proved", f"{self.proved} of {self.tensors} tensors bit-identical"),
             ("fingerprint", self.fingerprint),
         ]

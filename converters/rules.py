@@ -9,6 +9,10 @@ Several names on one side stand for the parts of one tensor: that side's pattern
 begins with the axis of the parts. Separate q, k and v in a foreign file::
 
     Row(("q.weight", "k.weight", "v.weight"), ("qkv.weight",), "s h d -> (s h) d")
+
+A part that a layout does not have, because it is always zero, is `ZERO`::
+
+    Row(("q.bias", ZERO, "v.bias"), ("qkv.bias",), "s h -> (s h)")
 """
 
 from __future__ import annotations
@@ -27,6 +31,10 @@ Condition = Callable[[ViTConfig], bool]
 Sizes = Mapping[str, int | tuple[int, ...]]
 
 BLOCK = "{i}"
+CHUNK = "{c}"
+ZERO = ""
+"""In place of a name: a part that is zero and not stored."""
+
 _GROUP = re.compile(r"\([^()]*\)|[^\s()]+")
 
 
@@ -43,7 +51,8 @@ class Row:
     """One row of a table; `{i}` in a name stands for the block index.
 
     Attributes:
-        sources: Names on the left side; more than one are parts of one tensor.
+        sources: Names on the left side; more than one are parts of one tensor, of
+            which some may be `ZERO`.
         targets: Names on the right side.
         pattern: einops pattern, left to right.
         when: Whether a config has these tensors.
@@ -122,12 +131,22 @@ class Plan:
     @property
     def source_shapes(self) -> dict[str, tuple[int, ...]]:
         """Every tensor that goes in, with its shape."""
-        return {name: step.source_shape for step in self.steps for name in step.sources}
+        return {
+            name: step.source_shape
+            for step in self.steps
+            for name in step.sources
+            if name != ZERO
+        }
 
     @property
     def target_shapes(self) -> dict[str, tuple[int, ...]]:
         """Every tensor that comes out, with its shape."""
-        return {name: step.target_shape for step in self.steps for name in step.targets}
+        return {
+            name: step.target_shape
+            for step in self.steps
+            for name in step.targets
+            if name != ZERO
+        }
 
 
 @dataclass(frozen=True)
@@ -139,6 +158,7 @@ class Table:
         rows: The rows; those with `{i}` repeat together, block by block.
         sizes: Lengths of the axis symbols for a config.
         symbols: The axis symbols a pattern may use.
+        chunks: Number of chunks the blocks are in; `{c}` in a name is the chunk's.
 
     Raises:
         TableError: If a law is broken.
@@ -148,6 +168,7 @@ class Table:
     rows: tuple[Row, ...]
     sizes: Callable[[ViTConfig], Sizes] = axis_sizes
     symbols: frozenset[str] = field(default=SYMBOLS, repr=False)
+    chunks: int = 1
 
     def __post_init__(self) -> None:
         problems = [
@@ -166,10 +187,12 @@ class Table:
             TableError: If two rows that the config has name the same tensor.
         """
         sizes = self.sizes(config)
-        steps = tuple(_step(row, i, sizes) for row, i in self._expand(config))
+        chunk = max(config.depth // self.chunks, 1)
+        steps = tuple(_step(row, i, sizes, chunk) for row, i in self._expand(config))
         problems = []
         for side in ("sources", "targets"):
             names = Counter(name for step in steps for name in getattr(step, side))
+            del names[ZERO]
             problems += [
                 f"{name}: {count} rows of this config name it"
                 for name, count in names.items()
@@ -187,7 +210,11 @@ class Table:
                     yield row, i
 
 
-def _step(row: Row, i: int, sizes: Sizes) -> Step:
+def _numbered(name: str, i: int, chunk: int) -> str:
+    return name.replace(BLOCK, str(i)).replace(CHUNK, str(i // chunk))
+
+
+def _step(row: Row, i: int, sizes: Sizes, chunk: int) -> Step:
     shapes = []
     for names, side in zip((row.sources, row.targets), row.sides, strict=True):
         shape = shape_of(side, dict(sizes))
@@ -198,23 +225,38 @@ def _step(row: Row, i: int, sizes: Sizes) -> Step:
                 )
             shape = shape[1:]
         shapes.append(shape)
-    used = [s for s in _symbols(row.sides[0]) if s not in ("1", "...")]
+    pattern, sizes = _unrolled(row.pattern, sizes)
+    used = [s for s in _symbols(pattern.partition("->")[0]) if s not in ("1", "...")]
     lengths = []
     for symbol in used:
         length = sizes[symbol]
-        lengths.append((symbol, length if isinstance(length, int) else math.prod(length)))
+        lengths.append(
+            (symbol, length if isinstance(length, int) else math.prod(length))
+        )
     return Step(
-        tuple(name.replace(BLOCK, str(i)) for name in row.sources),
-        tuple(name.replace(BLOCK, str(i)) for name in row.targets),
-        row.pattern,
+        tuple(_numbered(name, i, chunk) for name in row.sources),
+        tuple(_numbered(name, i, chunk) for name in row.targets),
+        pattern,
         shapes[0],
         shapes[1],
         tuple(lengths),
     )
 
 
+def _unrolled(pattern: str, sizes: Sizes) -> tuple[str, Sizes]:
+    """Writes `...` inside brackets as one axis each: einops cannot take it apart."""
+    if not any("..." in group for group in re.findall(r"\([^()]*\)", pattern)):
+        return pattern, sizes
+    lengths = sizes["..."]
+    lengths = (lengths,) if isinstance(lengths, int) else lengths
+    axes = {f"axis{number}": length for number, length in enumerate(lengths)}
+    return pattern.replace("...", " ".join(axes)), {**sizes, **axes}
+
+
 def _names(row: Row) -> str:
-    return f"{' + '.join(row.sources)} -> {' + '.join(row.targets)}"
+    sides = (row.sources, row.targets)
+    left, right = (" + ".join(name or "zero" for name in side) for side in sides)
+    return f"{left} -> {right}"
 
 
 def _symbols(side: str) -> list[str]:
@@ -227,7 +269,11 @@ def _row_problems(row: Row, known: frozenset[str]) -> list[str]:
         return [f"pattern {row.pattern!r} needs exactly one '->'"]
     if not row.sources or not row.targets:
         return ["a side without names"]
-    blocks = {name.count(BLOCK) for name in (*row.sources, *row.targets)}
+    stored = [name for name in (*row.sources, *row.targets) if name != ZERO]
+    zeros = ZERO in row.sources, ZERO in row.targets
+    if all(zeros) or not any(row.sources) or not any(row.targets):
+        problems.append("ZERO may stand for some parts of one side, not for all")
+    blocks = {name.count(BLOCK) for name in stored}
     if blocks not in ({0}, {1}):
         problems.append("{i} must stand once in every name, or in none")
     axes = []
@@ -243,8 +289,12 @@ def _row_problems(row: Row, known: frozenset[str]) -> list[str]:
         if unknown:
             problems.append(f"unknown axes {unknown} in {side!r}")
         groups = _GROUP.findall(side)
-        if len(names) > 1 and (not groups or groups[0] in ("1", "...") or "(" in groups[0]):
-            problems.append(f"{side!r} must begin with the axis of its {len(names)} parts")
+        if len(names) > 1 and (
+            not groups or groups[0] in ("1", "...") or "(" in groups[0]
+        ):
+            problems.append(
+                f"{side!r} must begin with the axis of its {len(names)} parts"
+            )
     if axes[0] != axes[1]:
         odd = sorted(axes[0] ^ axes[1])
         problems.append(f"axes {odd} stand on one side only of {row.pattern!r}")
@@ -266,15 +316,16 @@ def _pairing_problems(rows: tuple[Row, ...]) -> list[str]:
     for this, other in (("sources", "targets"), ("targets", "sources")):
         partner: dict[str, Row] = {}
         for row in rows:
-            for name in dict.fromkeys(getattr(row, this)):
-                first = partner.setdefault(name, row)
-                if getattr(row, this).count(name) > 1:
-                    problems.append(f"{name}: stands twice in {_names(row)}")
-                if first is row:
-                    continue
-                if getattr(first, other) != getattr(row, other):
-                    problems.append(f"{name}: {_names(first)}, and {_names(row)}")
-                elif first.when is row.when:
+            names = tuple(name for name in getattr(row, this) if name != ZERO)
+            twice = sorted({name for name in names if names.count(name) > 1})
+            problems += [f"{name}: stands twice in {_names(row)}" for name in twice]
+            for name in dict.fromkeys(names):
+                if name not in partner:
+                    partner[name] = row
+                elif getattr(partner[name], other) != getattr(row, other):
+                    both = f"{_names(partner[name])}, and {_names(row)}"
+                    problems.append(f"{name}: {both}")
+                elif partner[name].when is row.when:
                     problems.append(f"{name}: two rows under one condition")
     return problems
 

@@ -28,7 +28,9 @@ def check_output(target: Path, sources: tuple[Path, ...], force: bool) -> None:
         raise refusal("a folder, not a file", file=target)
     if os.path.lexists(target) and not force:
         raise refusal(
-            "exists already", file=target, hint="Replace it with --force, or force=True."
+            "exists already",
+            file=target,
+            hint="Replace it with --force, or force=True.",
         )
     if not os.access(target.parent, os.W_OK):
         raise refusal("its folder cannot be written to", file=target)
@@ -74,7 +76,9 @@ def atomic(target: Path, *, force: bool) -> Iterator[Path]:
 @contextmanager
 def scratch(target: Path) -> Iterator[Path]:
     """An empty file beside the target, gone at the end unless it was renamed."""
-    handle, name = tempfile.mkstemp(prefix=".vit-duet-", suffix=".tmp", dir=target.parent)
+    handle, name = tempfile.mkstemp(
+        prefix=".vit-duet-", suffix=".tmp", dir=target.parent
+    )
     os.close(handle)
     path = Path(name)
     try:

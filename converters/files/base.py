@@ -21,7 +21,10 @@ FORMATS = {
 """Format by suffix of the file's name."""
 
 _SIGNATURES = (
-    (b"version https://git-lfs", "a Git LFS pointer, not the file itself; git lfs pull"),
+    (
+        b"version https://git-lfs",
+        "a Git LFS pointer, not the file itself; git lfs pull",
+    ),
     (b"PK\x03\x04", "a zip archive"),
     (b"PK\x05\x06", "an empty zip archive"),
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
@@ -39,15 +42,17 @@ class Reader(Protocol):
         path: Where it is.
         format: A value of `FORMATS`.
         dialect: How the tensors are named.
-        config: Config of the model, from the file or from the caller.
         steps: One-way steps that reading implies, for example a dropped optimizer.
     """
 
     path: Path
     format: str
     dialect: str
-    config: ViTConfig
     steps: tuple[str, ...]
+
+    @property
+    def config(self) -> ViTConfig:
+        """Config of the model, from the file or from the caller."""
 
     @property
     def tensors(self) -> Mapping[str, TensorInfo]:
@@ -110,7 +115,9 @@ def check_input(path: Path, kind: str) -> None:
     found = what_is(head)
     wanted = {"keras": "a zip archive", "weights.h5": "an HDF5 file"}.get(kind, "")
     if found != wanted:
-        noun = {"keras": "a .keras archive", "weights.h5": "an HDF5 file"}.get(kind, kind)
+        noun = {"keras": "a .keras archive", "weights.h5": "an HDF5 file"}.get(
+            kind, kind
+        )
         if found:
             raise refusal(f"{found}, no matter what its name says", file=path)
         raise refusal(f"not {noun}: does not begin like one", file=path)

@@ -8,13 +8,16 @@ from typing import Any, BinaryIO, Self
 import h5py
 import numpy as np
 
-from converters.engine import Array, Source, TensorInfo, np_dtype, sha256
+from converters.engine import Array, Hasher, Source, TensorInfo, np_dtype, sha256
 from converters.files.base import check_input, merge_configs
-from converters.files.keras_layout import GUARD, Group, layout
+from converters.files.keras_layout import GUARD, Group, key_of, layout
 from converters.files.strict_json import JsonError, canonical, strict_object
 from converters.report import ConversionError, Issue, printable, refusal
 from converters.rules import KERAS, Plan
 from vit_config import ViTConfig
+
+Saved = dict[str, list[Any]]
+"""[dtype, shape, SHA-256] by key: what `keras_vit.guard` compares after loading."""
 
 SAMPLES = 16
 MAX_OBJECTS = 100_000
@@ -37,6 +40,10 @@ class WeightsH5Reader:
         config: The model's config, which such a file does not hold.
         file: The opened HDF5 data, if it is not the whole of `path`.
 
+    Attributes:
+        digests: What `keras_vit.guard` noted of each weight, if it did.
+        verify: Whether values are compared with these digests when they are read.
+
     Raises:
         ConversionError: If it is not such a file.
     """
@@ -52,14 +59,8 @@ class WeightsH5Reader:
         file: BinaryIO | None = None,
     ) -> None:
         self.path = path
-        if file is None:
-            check_input(path, "weights.h5")
         self.config = merge_configs(path, None, config)
-        try:
-            self._h5 = h5py.File(file or path, "r")
-        except OSError as error:
-            text = printable(error, 200)
-            raise refusal(f"not readable as HDF5: {text}", file=path) from None
+        self._h5 = open_h5(path, file)
         try:
             self._open()
         except (OSError, RuntimeError, KeyError) as error:
@@ -74,16 +75,21 @@ class WeightsH5Reader:
         infos = scan(self._h5, self.path)
         groups = layout(self.config)
         places = {
-            f"{group.vars}/{key}": path for group in groups for key, path in group.weights
+            f"{group.vars}/{key}": path
+            for group in groups
+            for key, path in group.weights
         }
         dropped = [place for place in infos if place.startswith(DROPPED)]
-        self.steps = ("drop_optimizer",) if dropped else ()
-        rest = [place for place in infos if not place.startswith((*DROPPED, f"{GUARD}/"))]
+        self.steps: tuple[str, ...] = ("drop_optimizer",) if dropped else ()
+        rest = [
+            place for place in infos if not place.startswith((*DROPPED, f"{GUARD}/"))
+        ]
         self._places = {places.get(place, place): place for place in rest}
         self.tensors = {name: infos[place] for name, place in self._places.items()}
         _refuse_quantised(self.tensors, self.path)
         _check_names(self._h5, groups, self.path)
-        self._digests = _digests(self._h5, self.path)
+        self.digests = _digests(self._h5, self.path)
+        self.verify = True
 
     def read(self, name: str) -> Array:
         """The values of one tensor; they must have the digest saved with them."""
@@ -94,10 +100,15 @@ class WeightsH5Reader:
             text = printable(error, 200)
             raise refusal(f"{name}: damaged HDF5: {text}", file=self.path) from None
         array = np.ascontiguousarray(raw).view(np_dtype(info.dtype)).reshape(info.shape)
-        saved = self._digests.get(guard_key(name))
+        known = self._places[name] != name  # else it stands where no weight belongs
+        saved = self.digests.get(guard_key(name)) if self.verify and known else None
         if saved is not None and saved != [info.dtype, list(info.shape), sha256(array)]:
             raise ConversionError(
-                [Issue("value", name, "not the values that the file's own digest names")],
+                [
+                    Issue(
+                        "value", name, "not the values that the file's own digest names"
+                    )
+                ],
                 file=self.path,
                 dialect=self.dialect,
                 causes=["the file was damaged, or changed by another program"],
@@ -119,12 +130,25 @@ class WeightsH5Reader:
         self.close()
 
 
+def open_h5(path: Path, file: BinaryIO | None = None) -> Any:
+    """Opens HDF5 data, a file of its own or a part of one.
+
+    Raises:
+        ConversionError: If it is no HDF5 data.
+    """
+    if file is None:
+        check_input(path, "weights.h5")
+    try:
+        return h5py.File(file or path, "r")
+    except OSError as error:
+        text = printable(error, 200)
+        raise refusal(f"not readable as HDF5: {text}", file=path) from None
+
+
 def guard_key(path: str) -> str:
     """Key of a weight among the digests: its layer's path and its key there."""
-    layer, _, leaf = path.rpartition("/")
-    named = not layer or layer == "attn_pool"
-    number = {"kernel": "0", "bias": "1", "gamma": "0", "beta": "1"}.get(leaf, leaf)
-    return path if named else f"{layer}/{number}"
+    layer = path.rpartition("/")[0]
+    return f"{layer}/{key_of(path)}".lstrip("/")
 
 
 def scan(h5: Any, path: Path) -> dict[str, TensorInfo]:
@@ -220,7 +244,7 @@ def _check_names(h5: Any, groups: tuple[Group, ...], path: Path) -> None:
         )
 
 
-def _digests(h5: Any, path: Path) -> dict[str, list[Any]]:
+def _digests(h5: Any, path: Path) -> Saved:
     place = f"{GUARD}/vars/digests"
     if place not in h5:
         return {}
@@ -236,30 +260,35 @@ def _digests(h5: Any, path: Path) -> dict[str, list[Any]]:
         raise refusal(f"the digests beside the weights: {error}", file=path) from None
 
 
-def write_h5(path: Path, source: Source, config: ViTConfig) -> None:
+def write_h5(file: Path | BinaryIO, source: Source, config: ViTConfig) -> Saved:
     """Writes the groups that `keras_vit.ViT(config).save_weights` writes.
 
     Args:
-        path: A new file.
+        file: A new file, or one open for reading and writing.
         source: Tensors of the Keras twin, served one at a time.
         config: Their config.
+
+    Returns:
+        The digests that were written beside the weights.
     """
-    digests: dict[str, list[Any]] = {}
     samples: dict[str, Array] = {}
-    with h5py.File(path, "w") as h5:
+    with h5py.File(file, "w") as h5, Hasher() as hasher:
         for group in layout(config):
             target = _group(h5, group.vars, group.name or "vit")
             for key, name in group.weights:
                 array = np.ascontiguousarray(source.read(name))
-                info = source.tensors[name]
+                hasher.add(guard_key(name), array)
                 _put(target, key, array)
-                digest = guard_key(name)
-                digests[digest] = [info.dtype, list(info.shape), sha256(array)]
-                samples[digest] = _sample(array)
+                samples[guard_key(name)] = _sample(array)
+        digests = {
+            key: [dtype, list(shape), sha]
+            for key, (dtype, shape, sha) in hasher.digests().items()
+        }
         text = canonical({"schema": 1, "weights": digests})
         guard = _group(h5, f"{GUARD}/vars", "guard")
         guard["digests"] = np.frombuffer(text.encode(), np.uint8)
         guard["samples"] = np.stack([samples[key] for key in sorted(samples)])
+    return digests
 
 
 def _group(h5: Any, place: str, name: str) -> Any:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
-import shutil
 import stat
 import struct
 import zipfile
+import zlib
 from io import BufferedReader, RawIOBase
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from converters.engine import Source
-from converters.files.atomic import scratch
 from converters.files.base import check_input, merge_configs
-from converters.files.h5_file import WeightsH5Reader, refuse_quantised, write_h5
+from converters.files.h5_file import (
+    Saved,
+    WeightsH5Reader,
+    refuse_quantised,
+    write_h5,
+)
 from converters.files.strict_json import JsonError, strict_object
 from converters.report import printable, refusal
 from converters.version import producer
@@ -27,7 +31,8 @@ KERAS_VERSION = "3.15.1"
 MEMBERS = ("metadata.json", "config.json", "model.weights.h5")
 MAX_JSON = 16 << 20
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-_COPY = 1 << 20
+_BLOCK = 1 << 20
+_ZIP64 = zipfile.ZIP64_LIMIT - (1 << 28)  # weights from which on the sizes need 64 bits
 
 
 class KerasReader(WeightsH5Reader):
@@ -86,6 +91,26 @@ class _Window(RawIOBase):
     def tell(self) -> int:
         return self._position
 
+    def writable(self) -> bool:
+        return True
+
+    def write(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        self._file.seek(self._start + self._position)
+        self._file.write(view)
+        self._position += len(view)
+        self._size = max(self._size, self._position)
+        return len(view)
+
+    def truncate(self, size: int | None = None) -> int:
+        self._size = self._position if size is None else size
+        self._file.truncate(self._start + self._size)
+        return self._size
+
+    def flush(self) -> None:
+        if not self._file.closed:
+            self._file.flush()
+
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
         count = max(0, min(len(view), self._size - self._position))
@@ -134,7 +159,7 @@ def _span(file: BinaryIO, info: zipfile.ZipInfo, path: Path) -> tuple[int, int]:
     """Where a stored member's bytes are: behind its local header."""
     file.seek(info.header_offset)
     header = file.read(30)
-    if len(header) < 30 or not header.startswith(b"PK\x03\x04"):  # noqa: PLR2004
+    if len(header) < 30 or not header.startswith(b"PK\x03\x04"):
         raise refusal(f"member {info.filename} is not where it should be", file=path)
     name, extra = struct.unpack("<HH", header[26:30])
     start = info.header_offset + 30 + name + extra
@@ -167,7 +192,7 @@ def _config_of(text: bytes, path: Path) -> ViTConfig:
     config = fields.get("config") if isinstance(fields, dict) else None
     if not isinstance(fields, dict) or not isinstance(config, dict):
         raise refusal("config.json holds no ViT config", file=path)
-    if "QuantizedDTypePolicy" in json.dumps(fields.get("dtype")):
+    if "Quantized" in json.dumps([fields.get("dtype"), fields.get("quantized")]):
         raise refuse_quantised(path, "by Keras")
     return ViTConfig.from_dict(config)
 
@@ -193,6 +218,7 @@ def keras_config(config: ViTConfig, dtype: str) -> dict[str, Any]:
             "name": "vit",
             "trainable": True,
             "frozen": [],
+            "quantized": {},
             "dtype": policy,
         },
         "registered_name": REGISTERED,
@@ -201,7 +227,7 @@ def keras_config(config: ViTConfig, dtype: str) -> dict[str, Any]:
     }
 
 
-def write_keras(path: Path, source: Source, config: ViTConfig) -> None:
+def write_keras(path: Path, source: Source, config: ViTConfig) -> Saved:
     """Writes a `.keras` that `keras.models.load_model` loads in one line.
 
     Same tensors, config and version: the same bytes (fixed times, no date).
@@ -210,18 +236,43 @@ def write_keras(path: Path, source: Source, config: ViTConfig) -> None:
         path: A new file.
         source: Tensors of the Keras twin, served one at a time.
         config: Their config.
+
+    Returns:
+        The digests that were written beside the weights.
     """
     dtype = next(iter(source.tensors.values())).dtype
     metadata = {"keras_version": KERAS_VERSION, "producer": producer()}
-    with scratch(path) as weights, zipfile.ZipFile(path, "w") as archive:
-        write_h5(weights, source, config)
-        texts = (json.dumps(metadata), json.dumps(keras_config(config, dtype)))
+    texts = (json.dumps(metadata), json.dumps(keras_config(config, dtype)))
+    large = sum(info.nbytes for info in source.tensors.values()) > _ZIP64
+    with path.open("w+b") as file, zipfile.ZipFile(file, "w") as archive:
         for name, text in zip(MEMBERS[:2], texts, strict=True):
             archive.writestr(_member(name), text)
+        # The weights are written where they will lie; their header, when it is known.
         info = _member(MEMBERS[2])
-        info.file_size = weights.stat().st_size
-        with weights.open("rb") as data, archive.open(info, "w") as member:
-            shutil.copyfileobj(data, member, _COPY)
+        info.header_offset = file.tell()
+        info.CRC = info.compress_size = 0
+        file.write(info.FileHeader(large))
+        start = file.tell()
+        saved = write_h5(cast(BinaryIO, _Window(file, start, 0)), source, config)
+        info.CRC, info.file_size = _checksum(file, start)
+        info.compress_size = info.file_size
+        file.seek(info.header_offset)
+        file.write(info.FileHeader(large))
+        archive.filelist.append(info)
+        archive.NameToInfo[info.filename] = info
+        archive.start_dir = start + info.file_size
+        file.seek(archive.start_dir)
+    return saved
+
+
+def _checksum(file: BinaryIO, start: int) -> tuple[int, int]:
+    """CRC and number of the bytes from there to the end."""
+    file.seek(start)
+    crc = size = 0
+    while block := file.read(_BLOCK):
+        crc = zlib.crc32(block, crc)
+        size += len(block)
+    return crc, size
 
 
 def _member(name: str) -> zipfile.ZipInfo:

@@ -19,8 +19,13 @@ from vit_config.weights import weight_table
 GUARD = "layers/weights_guard"
 """Group of the digests that `keras_vit.guard` writes."""
 
-# Key of a weight among its layer's own, by the last part of its path.
 _KEYS = {"kernel": "0", "bias": "1", "gamma": "0", "beta": "1"}
+
+
+def key_of(path: str) -> str:
+    """Key of a weight among its layer's own; tokens stand under their names."""
+    layer, _, leaf = path.rpartition("/")
+    return leaf if layer in ("", "attn_pool") else _KEYS[leaf]
 
 
 @dataclass
@@ -74,10 +79,8 @@ def layout(config: ViTConfig) -> tuple[Group, ...]:
     """Every group of a file, in the order in which Keras writes them; no guard."""
     own: dict[str, list[tuple[str, str]]] = {}
     for weight in weight_table(config):
-        layer, _, leaf = weight.path.rpartition("/")
-        named = not layer or layer == "attn_pool"  # saved under their own names
-        key = leaf if named else _KEYS[leaf]
-        own.setdefault(layer, []).append((key, weight.path))
+        layer = weight.path.rpartition("/")[0]
+        own.setdefault(layer, []).append((key_of(weight.path), weight.path))
     return tuple(
         Group(place, node.path, tuple(own.get(node.path, ())))
         for place, node in _walk_model(_tree(config))
@@ -132,7 +135,9 @@ def _tree(config: ViTConfig) -> Node:
     dual = config.patch_norm == "dual"
     root = Node("", "vi_t", "")
 
-    def add(parent: Node, attr: str, kind: str, when: bool = True, name: str = "") -> Node:
+    def add(
+        parent: Node, attr: str, kind: str, when: bool = True, name: str = ""
+    ) -> Node:
         path = f"{parent.path}/{name or attr}".lstrip("/")
         node = Node(attr, kind, path)
         if when:

@@ -73,18 +73,24 @@ class SafetensorsReader:
 
     def __init__(self, path: Path, config: ViTConfig | None = None) -> None:
         self.path = path
+        self._given = config
         check_input(path, "safetensors")
-        self._file: BinaryIO = path.open("rb")
+        self._file = path.open("rb")
         try:
             header, self._start = read_header(self._file, path)
             self.metadata = _metadata(header, path)
             self._offsets, self.tensors = _layout(
                 header, os.fstat(self._file.fileno()).st_size - self._start, path
             )
-            self.config = merge_configs(path, config_in(self.metadata, path), config)
+            self.own_config = config_in(self.metadata, path)
         except BaseException:
             self._file.close()
             raise
+
+    @property
+    def config(self) -> ViTConfig:
+        """Config of the model, from the header or from the caller."""
+        return merge_configs(self.path, self.own_config, self._given)
 
     def read(self, name: str) -> Array:
         """The values of one tensor."""
@@ -122,7 +128,8 @@ def read_header(file: BinaryIO, path: Path) -> tuple[dict[str, Any], int]:
         raise refusal("not safetensors: the header's length makes no sense", file=path)
     if length > size - _LENGTH:
         raise refusal(
-            f"cut short: the header alone has {length} bytes, the file {size}", file=path
+            f"cut short: the header alone has {length} bytes, the file {size}",
+            file=path,
         )
     text = file.read(length)
     if not text.startswith(b"{"):
@@ -149,7 +156,9 @@ def _layout(
     if not header:
         raise refusal("there are no tensors in it", file=path)
     if len(header) > MAX_TENSORS:
-        raise refusal(f"{len(header)} tensors; at most {MAX_TENSORS} are read", file=path)
+        raise refusal(
+            f"{len(header)} tensors; at most {MAX_TENSORS} are read", file=path
+        )
     spans = []
     tensors = {}
     for name, entry in header.items():
@@ -205,7 +214,7 @@ def _entry(entry: Any) -> tuple[int, int, TensorInfo]:
             raise ValueError(f"{what} is not a list of natural numbers")
     if len(shape) > MAX_RANK:
         raise ValueError(f"{len(shape)} axes; at most {MAX_RANK} are read")
-    if len(offsets) != 2 or offsets[0] > offsets[1]:  # noqa: PLR2004
+    if len(offsets) != 2 or offsets[0] > offsets[1]:
         raise ValueError(f"data_offsets {printable(offsets)}")
     name, bits = CODES[code]
     if math.prod(shape) * bits != (offsets[1] - offsets[0]) * 8:
@@ -295,13 +304,15 @@ def open_as_library(path: Path, source: Source) -> None:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, framework="numpy") as file:  # type: ignore[no-untyped-call]
+        with safe_open(path, framework="numpy") as file:
             found = {}
             for name in file.keys():  # noqa: SIM118  (no mapping)
                 part = file.get_slice(name)
                 code = CODES[part.get_dtype()][0]
                 found[name] = TensorInfo(code, tuple(part.get_shape()))
     except SafetensorError as error:
-        raise refusal(f"the safetensors library refuses it: {error}", file=path) from None
+        raise refusal(
+            f"the safetensors library refuses it: {error}", file=path
+        ) from None
     if found != dict(source.tensors):
         raise refusal("the safetensors library reads other tensors", file=path)

@@ -1,0 +1,48 @@
+"""Weights between PyTorch and Keras Vision Transformers, checked on the way.
+
+Everything here is imported when it is first used; no framework comes with it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from converters.version import VERSION as __version__
+
+if TYPE_CHECKING:
+    from converters.conversion import convert
+    from converters.inspection import Inspection, inspect
+    from converters.report import ConversionError, ConversionReport, Issue
+
+__all__ = [
+    "ConversionError",
+    "ConversionReport",
+    "Inspection",
+    "Issue",
+    "__version__",
+    "convert",
+    "inspect",
+]
+
+_HOMES = {
+    "ConversionError": "report",
+    "ConversionReport": "report",
+    "Inspection": "inspection",
+    "Issue": "report",
+    "convert": "conversion",
+    "inspect": "inspection",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"converters.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,213 @@
+"""The command line: arguments in, reports out; the work is done elsewhere.
+
+Exit codes: 0 done, 1 refused, 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, NoReturn, Optional
+
+import typer
+
+if TYPE_CHECKING:
+    from vit_config import ViTConfig
+
+app = typer.Typer(
+    name="vit-duet",
+    help="One Vision Transformer in PyTorch and in Keras: converts weights between "
+    "them and proves that nothing changed on the way.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help needs no rich, and half the time
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Source = Annotated[Path, typer.Argument(help="A .safetensors, .keras or .weights.h5.")]
+Config = Annotated[
+    Optional[Path],  # noqa: UP045  (typer reads the annotation at run time)
+    typer.Option("--config", help="The model's config, a JSON file."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace what exists.")]
+
+REFUSED = 1
+INTERRUPTED = 130
+
+
+def _version(value: bool) -> None:
+    if value:
+        from converters.version import VERSION
+
+        typer.echo(f"vit-duet {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_version),
+    ] = False,
+) -> None:
+    """Options before the command."""
+
+
+@app.command()
+def convert(
+    source: Source,
+    target: Annotated[Path, typer.Argument(help="The file to write.")],
+    config: Config = None,
+    dtype: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Cast all weights: float32, float16 or bfloat16."),
+    ] = None,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Convert weights; the written file is proved before it gets its name."""
+    from converters.conversion import convert as run
+
+    with refusals(as_json), progress_bar(source.name, quiet=as_json) as show:
+        report = run(
+            source, target, config=config, dtype=dtype, force=force, progress=show
+        )
+    typer.echo(report.to_json() if as_json else str(report))
+
+
+@app.command()
+def inspect(source: Source, config: Config = None, as_json: Json = False) -> None:
+    """Show what is in a file: model, tensors, fingerprint."""
+    from converters.inspection import inspect as run
+
+    with refusals(as_json):
+        found = run(source, config=config)
+    typer.echo(found.to_json() if as_json else str(found))
+
+
+@app.command()
+def table(
+    preset: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Argument(help="A preset, for example vit-b16-224; none: the rules."),
+    ] = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Print the mapping between the two twins, as rules or for one model."""
+    from converters.cli.table import rows
+
+    with refusals(as_json):
+        found = rows(_model(preset, config))
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    widths = [
+        max(len(str(value)) for value in column) for column in zip(*found, strict=True)
+    ]
+    for row in found:
+        cells = [f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)]
+        typer.echo("  ".join(cells).rstrip())
+
+
+@app.command()
+def demo(
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--out", help="Folder for what the demo makes."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Train two small models, convert them and compare; offline."""
+    from converters.extras import optional
+
+    with refusals(as_json):
+        module = optional("converters.demo", "demo")
+        status = module.run(out)
+    if status:
+        raise typer.Exit(REFUSED)
+
+
+def _model(preset: str | None, config: Path | None) -> ViTConfig | None:
+    from converters.conversion import load_config
+    from vit_config import ViTConfig
+
+    if preset is not None and config is not None:
+        raise typer.BadParameter("give a preset or --config, not both")
+    return ViTConfig.preset(preset) if preset else load_config(config)
+
+
+@contextmanager
+def refusals(as_json: bool = False) -> Iterator[None]:
+    """Turns what a user can cause into a text and exit code 1; bugs stay tracebacks."""
+    from converters.extras import MissingExtraError
+    from converters.report import ConversionError
+    from vit_config import ConfigError
+
+    try:
+        yield
+    except ConversionError as error:
+        _refuse(error.to_json() if as_json else str(error), as_json)
+    except ConfigError as error:
+        problems = {"ok": False, "problems": list(error.problems)}
+        _refuse(json.dumps(problems) if as_json else str(error), as_json)
+    except (MissingExtraError, OSError) as error:
+        text = _os_text(error) if isinstance(error, OSError) else str(error)
+        _refuse(
+            json.dumps({"ok": False, "problems": [text]}) if as_json else text, as_json
+        )
+
+
+def _os_text(error: OSError) -> str:
+    from converters.report import printable
+
+    name = f"{printable(Path(str(error.filename)).name)}: " if error.filename else ""
+    return f"{name}{error.strerror or error}; nothing written"
+
+
+def _refuse(text: str, as_json: bool) -> NoReturn:
+    typer.echo(text, err=not as_json)
+    raise typer.Exit(REFUSED)
+
+
+@contextmanager
+def progress_bar(
+    label: str, quiet: bool = False
+) -> Iterator[Callable[[int, int], None] | None]:
+    """A bar on the terminal; nothing where standard error is none."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
+    from converters.report import printable
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(printable(label, 40), total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Entry point of `vit-duet` and of `python -m converters`."""
+    signal.signal(signal.SIGTERM, _terminate)  # so that cleaning up happens
+    try:
+        app(prog_name="vit-duet", standalone_mode=True)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:  # the reader of our output went away, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(REFUSED)

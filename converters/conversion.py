@@ -1,0 +1,116 @@
+"""Converts a file of weights into another, and proves the written file."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from converters.files import FOLDER_WEIGHTS, format_of, open_reader
+from converters.files.atomic import check_output
+from converters.report import ConversionReport, refusal
+from converters.transfer import Checked, checked, write_checked
+from vit_config import ViTConfig
+
+Progress = Callable[[int, int], None]
+"""Called with the bytes done and the bytes to do in all."""
+
+PathLike = str | os.PathLike[str]
+ConfigLike = ViTConfig | Mapping[str, Any] | PathLike
+
+_PASSES = 3  # check, write, prove
+
+
+def convert(
+    source: PathLike,
+    target: PathLike,
+    *,
+    config: ConfigLike | None = None,
+    dtype: str | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> ConversionReport:
+    """Converts between `.safetensors`, `.keras` and `.weights.h5`.
+
+    Everything is checked before anything is written. The written file is read again,
+    mapped back and compared with the source, bit by bit, before it gets its name.
+
+    Args:
+        source: The file to read, or a folder of `save_pretrained`.
+        target: The file to write; its suffix decides the format.
+        config: The model's config (object, dict or JSON file), where the source does
+            not hold one.
+        dtype: Cast all weights to `"float32"`, `"float16"` or `"bfloat16"`: a named
+            step, noted in the config. Without it the source's type stays.
+        force: Replace a target that exists.
+        progress: Called as the work goes on.
+
+    Raises:
+        ConversionError: With every problem found; nothing is written then.
+        ConfigError: If the config describes no model.
+    """
+    start = time.perf_counter()
+    source, target = Path(source), Path(target)
+    kind = format_of(target)
+    check_output(target, (source, source / FOLDER_WEIGHTS), force)
+    with open_reader(source, load_config(config)) as reader:
+        nbytes = sum(info.nbytes for info in reader.tensors.values())
+        tick = _ticker(progress, _PASSES * nbytes)
+        found = checked(reader, dtype=dtype, tick=tick)
+        report = write_checked(
+            found, target, source=source, kind=kind, force=force, tick=tick
+        )
+        return replace(
+            report,
+            source_format=reader.format,
+            bytes_read=nbytes,
+            steps=(*reader.steps, *found.steps),
+            seconds=time.perf_counter() - start,
+        )
+
+
+def load_config(config: ConfigLike | None) -> ViTConfig | None:
+    """A config from an object, a dict or a JSON file.
+
+    Raises:
+        ConfigError: If it describes no model.
+        ConversionError: If there is no such file.
+    """
+    if config is None or isinstance(config, ViTConfig):
+        return config
+    if isinstance(config, Mapping):
+        return ViTConfig.from_dict(config)
+    path = Path(config)
+    try:
+        return ViTConfig.from_json(path.read_bytes())
+    except OSError as error:
+        text = f"cannot be read: {error.strerror}"
+        raise refusal(text, file=path, kind="config") from None
+
+
+@contextmanager
+def read_checked(
+    source: PathLike,
+    *,
+    config: ConfigLike | None = None,
+    without: Callable[[ViTConfig], frozenset[str]] = lambda config: frozenset(),
+) -> Iterator[Checked]:
+    """Opens and checks a file, for those who want the tensors themselves."""
+    with open_reader(Path(source), load_config(config)) as reader:
+        yield checked(reader, without=without(reader.config))
+
+
+def _ticker(progress: Progress | None, total: int) -> Callable[[int], None]:
+    done = 0
+
+    def tick(count: int) -> None:
+        nonlocal done
+        done += count
+        if progress is not None:
+            progress(done, total)
+
+    return tick

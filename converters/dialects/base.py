@@ -1,0 +1,234 @@
+"""What a dialect is: how one library's files name and lay out the tensors of a ViT.
+
+A `Variant` is one way of naming that really occurs (a release's, a model type's). It is
+a `Table` from its names (left) to the canonical ones (right), and three short lists
+beside it, all generated from the config: what such a file holds that no model reads
+(`drops`), what a written file needs beside the weights (`fills`), and why a model may
+not be written in it (`holds`). A `Dialect` is the variants of one library.
+
+Most tables are a renaming of modules, so they are written as one::
+
+    Table("hf-vit", renamed({
+        "cls_token": "embeddings.cls_token",
+        "blocks.{i}.norm1": "encoder.layer.{i}.layernorm_before",
+        "blocks.{i}.attn.qkv": tuple(f"encoder.layer.{{i}}.attn.{n}" for n in "qkv"),
+        ...
+    }))
+
+Whatever folds, drops or computes is no row of a table, but a named step outside.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from converters.rules import CANONICAL, Plan, Row, Table
+from vit_config import ViTConfig
+from vit_config.weights import RULES
+
+Names = str | tuple[str, ...] | None
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """A tensor that an export adds because the library expects it and never reads it.
+
+    Attributes:
+        shape: Its shape.
+        value: The value of all its elements.
+    """
+
+    shape: tuple[int, ...]
+    value: float = 0.0
+
+
+def _no_drops(config: ViTConfig) -> Mapping[str, str]:
+    return {}
+
+
+def _no_fills(config: ViTConfig) -> Mapping[str, Fill]:
+    return {}
+
+
+def _any_model(config: ViTConfig) -> Iterable[str]:
+    return ()
+
+
+def _nothing(shapes: Shapes) -> Mapping[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way of naming.
+
+    Attributes:
+        name: What it is called: the dialect's name, `@` and a release or model type,
+            `"monai@1.4"`.
+        table: From its names to the canonical ones.
+        signature: Names whose presence together proves the variant, without prefix.
+        absent: Names that would prove another variant. Variants of all dialects must
+            exclude each other, or a file is ambiguous.
+        says: Fields of the config that follow from the names and shapes of a file
+            (names without prefix), and those that this library's models all share: its
+            epsilon, its activation. A field that differs between models and is not in
+            the file must not stand here.
+        drops: Tensors that a file may hold and no model reads, each with the reason.
+        fills: Tensors that a written file must hold although no model reads them.
+        holds: Why a config cannot be written in this variant; one line a reason,
+            beginning with the field. A canonical tensor that the table has no place
+            for is a reason by itself and need not be told.
+        beside: Prefixes of modules that may stand beside a *prefixed* encoder (the
+            decoder of a segmentation model), each with what the module is.
+        export: Whether files can be written in it.
+    """
+
+    name: str
+    table: Table
+    signature: frozenset[str]
+    absent: frozenset[str] = frozenset()
+    says: Callable[[Shapes], Mapping[str, Any]] = field(default=_nothing, repr=False)
+    drops: Callable[[ViTConfig], Mapping[str, str]] = field(
+        default=_no_drops, repr=False
+    )
+    fills: Callable[[ViTConfig], Mapping[str, Fill]] = field(
+        default=_no_fills, repr=False
+    )
+    holds: Callable[[ViTConfig], Iterable[str]] = field(default=_any_model, repr=False)
+    beside: Mapping[str, str] = field(default_factory=dict, repr=False)
+    export: bool = True
+
+    def plan(self, config: ViTConfig, prefix: str = "") -> Plan:
+        """From the names in a file, which may stand behind a prefix, to canonical."""
+        plan = self.table.plan(config)
+        if not prefix:
+            return plan
+        steps = tuple(
+            replace(step, sources=tuple(name and prefix + name for name in step.sources))
+            for step in plan.steps
+        )
+        return replace(plan, steps=steps)
+
+    def gaps(self, config: ViTConfig) -> list[str]:
+        """Canonical tensors of the config that this variant has no place for."""
+        known = self.table.plan(config).target_shapes
+        return [n for n in CANONICAL.plan(config).target_shapes if n not in known]
+
+    def problems(self, config: ViTConfig) -> list[str]:
+        """Why the config cannot be written in this variant; empty if it can."""
+        lines = list(self.holds(config))
+        if not self.export:
+            lines.append(f"{self.name}: can be read, but is not written")
+        gaps = self.gaps(config)
+        if gaps and not lines:
+            more = f" and {len(gaps) - 3} more" if len(gaps) > 3 else ""
+            lines.append(f"{self.name} has no tensor for {', '.join(gaps[:3])}{more}")
+        return lines
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """All variants of one library.
+
+    Attributes:
+        name: What `--from` and `--to` call it.
+        library: The library and model, in words.
+        variants: The variants; the first is the one that `--to` writes by default.
+        config: Dialect of `ViTConfig.from_dialect` that reads the library's own config,
+            or an empty text.
+    """
+
+    name: str
+    library: str
+    variants: tuple[Variant, ...]
+    config: str = ""
+
+    def matching(self, spec: str) -> tuple[Variant, ...]:
+        """The variants that `"monai"`, `"monai@1.3"` or `"hf-vit@4"` mean, best first.
+
+        A release between two that changed something means the earlier one.
+        """
+        base, _, wanted = spec.partition("@")
+        if base != self.name:
+            return ()
+        exact = tuple(v for v in self.variants if v.name == spec)
+        if exact or not wanted:
+            return exact or self.variants
+        release = _release(wanted)
+        older = [v for v in self.variants if _release(v.name.partition("@")[2])]
+        older = [v for v in older if _release(v.name.partition("@")[2]) <= release]
+        if not release or not older:
+            return ()
+        newest = max(_release(v.name.partition("@")[2]) for v in older)
+        return tuple(v for v in older if _release(v.name.partition("@")[2]) == newest)
+
+
+def _release(text: str) -> tuple[int, ...]:
+    """`"1.4"` and `"1.4+perceptron"` -> (1, 4); a text that is no release -> ()."""
+    number = text.partition("+")[0]
+    parts = number.split(".")
+    return tuple(map(int, parts)) if all(p.isdecimal() for p in parts) else ()
+
+
+def renamed(
+    modules: Mapping[str, Names], extra: Iterable[Row] = ()
+) -> tuple[Row, ...]:
+    """Rows from `vit_config.weights.RULES` by renaming modules.
+
+    Args:
+        modules: Canonical name of a tensor, or of a module above tensors (cut at a
+            dot; the longest that fits counts), to the foreign name. Several foreign
+            names are equal parts of the first axis (q, k, v). None, or no entry at
+            all: the foreign library has no such tensor.
+        extra: Rows that are no renaming; they take the place of rules with the same
+            canonical name, where they are listed first.
+
+    Raises:
+        ValueError: If a canonical name in `modules` is nobody's, or the first axis of
+            a tensor cannot be taken apart.
+    """
+    extra = tuple(extra)
+    special = {name for row in extra for name in row.targets}
+    used = set()
+    rows: list[Row] = []
+    for rule in RULES:
+        if rule.torch in special:
+            rows += [row for row in extra if rule.torch in row.targets]
+            extra = tuple(row for row in extra if rule.torch not in row.targets)
+            continue
+        module = _longest(rule.torch, modules)
+        used.add(module)
+        names = modules.get(module)
+        if names is None:
+            continue
+        leaf = rule.torch.removeprefix(module)
+        axes = rule.torch_axes
+        if isinstance(names, str):
+            names, left = (names,), axes
+        else:
+            left = _opened(axes)
+        sources = tuple(name and name + leaf for name in names)
+        rows.append(Row(sources, (rule.torch,), f"{left} -> {axes}", rule.when))
+    unknown = sorted(set(modules) - used - special)
+    if unknown:
+        raise ValueError(f"no canonical tensor is called {', '.join(unknown)}")
+    return (*rows, *extra)
+
+
+def _longest(name: str, modules: Mapping[str, Names]) -> str:
+    fits = [m for m in modules if name == m or name.startswith(f"{m}.")]
+    return max(fits, key=len, default="")
+
+
+def _opened(axes: str) -> str:
+    """Takes the first axis out of its group: `"(s h e) d"` -> `"s (h e) d"`."""
+    match = re.match(r"\((\w) ([^)]+)\)(.*)", axes)
+    if match is None:
+        raise ValueError(f"the first axis of {axes!r} has no parts")
+    first, rest, tail = match.groups()
+    rest = f"({rest})" if " " in rest else rest
+    return f"{first} {rest}{tail}"

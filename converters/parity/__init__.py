@@ -1,0 +1,1 @@
+"""How near two models' outputs are, and whether that is near enough."""

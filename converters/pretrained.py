@@ -1,0 +1,248 @@
+"""`from_pretrained` and `save_pretrained` of both twins.
+
+A folder holds `model.safetensors`, which is complete in itself, and `config.json`, the
+same config for those who look for one there.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from converters.conversion import read_checked
+from converters.engine import Array, Digests, MemorySource, Pipe, Source, np_dtype
+from converters.extras import optional, twin
+from converters.files import FOLDER_CONFIG, FOLDER_WEIGHTS, FORMATS, format_of
+from converters.files.atomic import check_output, sync
+from converters.report import ConversionError, ConversionReport, refusal
+from converters.rules import KERAS
+from converters.transfer import Checked, with_steps, write_checked
+from vit_config import ViTConfig
+from vit_config.init import initial
+from vit_config.weights import weight_table
+
+if TYPE_CHECKING:
+    import torch
+
+PathLike = str | os.PathLike[str]
+
+HEADS = ("head.weight", "head.bias", "head_dist.weight", "head_dist.bias")
+
+
+def load_torch(cls: Any, source: PathLike, *, num_classes: int | None = None) -> Any:
+    """Makes a torch twin with the weights of a file.
+
+    Nothing is drawn at random but a new head: the model is made without memory and
+    takes the arrays of the file as they are, in the file's type.
+
+    Args:
+        cls: `torch_vit.ViT`, or a subclass.
+        source: Anything that `convert` reads.
+        num_classes: Another number of classes: the head is drawn anew.
+
+    Raises:
+        ConversionError: If anything does not fit, with every problem.
+        ConfigError: If the model cannot have that many classes.
+    """
+    torch = optional("torch", "torch")
+    from torch_vit.init import fill
+
+    with read_checked(source, without=_replaced(num_classes)) as found:
+        config = _new_head(found.config, num_classes)
+        dtype = getattr(torch, found.dtype)
+        state = {
+            name: _to_torch(found.source.read(name), dtype) for name in found.digests
+        }
+    for weight in weight_table(config):
+        if weight.name not in state:
+            state[weight.name] = torch.empty(weight.shape, dtype=dtype)
+            with torch.no_grad():
+                fill(state[weight.name], initial(config, weight), config)
+    model = cls(config, device="meta", dtype=dtype)
+    model.load_state_dict(state, strict=True, assign=True)
+    return model
+
+
+def load_keras(cls: Any, source: PathLike, *, num_classes: int | None = None) -> Any:
+    """Makes a Keras twin with the weights of a file.
+
+    A `.keras` is loaded by Keras itself, with all that is in it (compile state, dtype
+    policy), and checked; anything else is read, checked and assigned.
+
+    Args:
+        cls: `keras_vit.ViT`, or a subclass.
+        source: Anything that `convert` reads.
+        num_classes: Another number of classes: the head is drawn anew.
+
+    Raises:
+        ConversionError: If anything does not fit, with every problem.
+        ConfigError: If the model cannot have that many classes.
+    """
+    path = Path(source)
+    if num_classes is None and path.is_file() and format_of(path) == "keras":
+        model = twin("keras_vit").load_model(path)
+        if not isinstance(model, cls):
+            name = type(model).__name__
+            raise refusal(f"its model is a {name}, not a {cls.__name__}", file=path)
+        return model
+    twin("keras_vit")
+    from keras_vit.init import fill, no_init
+
+    with read_checked(path, without=_replaced(num_classes)) as found:
+        config = _new_head(found.config, num_classes)
+        with no_init():
+            model = cls(config, dtype=found.dtype)
+        weights = {model.relative_path(weight): weight for weight in model.weights}
+        kept = Pipe(found.source, KERAS.plan(found.config))
+        for weight in weight_table(config):
+            if weight.name in found.digests:
+                weights[weight.path].assign(kept.read(weight.path))
+            else:
+                fill(weights[weight.path], initial(config, weight), config)
+    return model
+
+
+def save_torch(model: Any, path: PathLike, *, force: bool = False) -> None:
+    """Saves a torch twin to a `.safetensors`, a `.keras`, a `.weights.h5` or a folder.
+
+    Args:
+        model: A `torch_vit.ViT`.
+        path: Where to; the suffix decides the format, none means a folder.
+        force: Replace what is there.
+
+    Raises:
+        ConversionError: If the path may not be written, or a weight is not finite.
+    """
+    arrays = {name: _from_torch(tensor) for name, tensor in model.state_dict().items()}
+    _save(MemorySource(arrays), model.config, Path(path), force)
+
+
+def save_keras(model: Any, path: PathLike, *, force: bool = False) -> None:
+    """Saves a Keras twin likewise: config and weights, no optimizer (`model.save`).
+
+    LoRA is merged, as Keras does on saving; a quantised model is refused.
+
+    Args:
+        model: A `keras_vit.ViT`.
+        path: Where to; the suffix decides the format, none means a folder.
+        force: Replace what is there.
+
+    Raises:
+        ConversionError: If the path may not be written, or a weight is not finite.
+    """
+    from converters.files.h5_file import guard_key
+
+    guard: Any = import_module("keras_vit.guard")
+    plan = KERAS.plan(model.config)
+    names = {guard_key(name): name for name in plan.target_shapes}
+    arrays = {
+        names.get(key, key): np.asarray(v) for key, v in guard.own_variables(model)
+    }
+    _save(MemorySource(arrays), model.config, Path(path), force, keras=True)
+
+
+def _save(
+    source: Source, config: ViTConfig, path: Path, force: bool, keras: bool = False
+) -> ConversionReport:
+    folder = not path.name.endswith(tuple(FORMATS)) and not path.suffix
+    found = _checked_model(source, config, keras)
+    if folder:
+        return _save_folder(found, path, force)
+    kind = format_of(path)
+    return write_checked(found, path, source=Path("model"), kind=kind, force=force)
+
+
+def _checked_model(source: Source, config: ViTConfig, keras: bool) -> Checked:
+    """The same checks as for a file."""
+    from converters.checks import check_tensors, check_values
+    from converters.rules import CANONICAL
+
+    plan = KERAS.plan(config).inverse() if keras else CANONICAL.plan(config)
+    issues = check_tensors(source, plan)
+    digests: Digests = {}
+    pipe = source
+    if not issues:
+        pipe = Pipe(source, plan)
+        issues, digests = check_values(pipe, config, plan.target_shapes)
+    if issues:
+        dialect = "keras" if keras else "canonical"
+        hint = ""
+        if any("int8" in issue.found for issue in issues):
+            hint = (
+                "A quantised model cannot be saved as plain weights; use model.save()."
+            )
+        raise ConversionError(issues, file="model", dialect=dialect, hint=hint)
+    return Checked(pipe, config, digests, ())
+
+
+def _save_folder(found: Checked, path: Path, force: bool) -> ConversionReport:
+    """Both files are made whole beside the folder, then moved into it."""
+    weights, config = path / FOLDER_WEIGHTS, path / FOLDER_CONFIG
+    if path.exists() and not path.is_dir():
+        raise refusal("a file, not a folder", file=path)
+    taken = [file.name for file in (weights, config) if os.path.lexists(file)]
+    if taken and not force:
+        raise refusal(f"{' and '.join(taken)} exist already", file=path, hint=_FORCE)
+    if not path.parent.is_dir():
+        raise refusal(f"no such folder: {path.parent}", file=path)
+    with tempfile.TemporaryDirectory(prefix=".vit-duet-", dir=path.parent) as folder:
+        made = Path(folder) / FOLDER_WEIGHTS
+        report = write_checked(found, made, source=Path("model"), kind="safetensors")
+        text = Path(folder) / FOLDER_CONFIG
+        text.write_text(found.config.to_json() + "\n", encoding="utf-8")
+        sync(text)
+        path.mkdir(exist_ok=True)
+        for file, target in ((made, weights), (text, config)):
+            check_output(target, (), force)
+            file.replace(target)
+        sync(path)
+    with suppress(OSError):
+        sync(path.parent)
+    return report
+
+
+_FORCE = "Replace them with force=True."
+
+
+def _replaced(num_classes: int | None) -> Callable[[ViTConfig], frozenset[str]]:
+    def names(config: ViTConfig) -> frozenset[str]:
+        same = num_classes is None or num_classes == config.num_classes
+        return frozenset() if same else frozenset(HEADS)
+
+    return names
+
+
+def _new_head(config: ViTConfig, num_classes: int | None) -> ViTConfig:
+    """The config with another head, and with what only meant the old one gone."""
+    if num_classes is None or num_classes == config.num_classes:
+        return config
+    changes: dict[str, Any] = {"num_classes": num_classes, "labels": None}
+    if not num_classes:
+        changes |= {"problem_type": None, "head_act": None}
+    step = "new_head" if num_classes else "drop_head"
+    return with_steps(config.replace(**changes), (step,))
+
+
+def _to_torch(array: Array, dtype: torch.dtype) -> torch.Tensor:
+    import torch
+
+    if dtype == torch.bfloat16:  # torch does not know numpy's bfloat16
+        return torch.from_numpy(array.view(np.int16)).view(dtype)
+    return torch.from_numpy(array)
+
+
+def _from_torch(tensor: torch.Tensor) -> Array:
+    import torch
+
+    tensor = tensor.detach().cpu().contiguous()
+    if tensor.dtype == torch.bfloat16:
+        return tensor.view(torch.int16).numpy().view(np_dtype("bfloat16"))
+    array: Array = tensor.numpy()
+    return array

@@ -1,0 +1,243 @@
+"""Canonical tensors from a file that was checked, into a file that is proved."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from converters.causes import canonical_names, likely_causes
+from converters.checks import check_tensors, check_values
+from converters.engine import (
+    FLOATS,
+    Cast,
+    Digests,
+    Pipe,
+    Source,
+    TensorInfo,
+    Watched,
+    fingerprint,
+)
+from converters.files import open_reader, space_needed, write
+from converters.files.atomic import atomic, check_output, check_space
+from converters.files.base import Reader
+from converters.report import ConversionError, ConversionReport, Issue, refusal
+from vit_config import SourceConfig, ViTConfig
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Canonical tensors in which nothing wrong was found.
+
+    Attributes:
+        source: Serves them.
+        config: Their config, with the steps taken.
+        digests: Type, shape and SHA-256 of each.
+        steps: Named one-way steps, in order.
+    """
+
+    source: Source
+    config: ViTConfig
+    digests: Digests
+    steps: tuple[str, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Size of all tensors."""
+        return sum(info.nbytes for info in self.source.tensors.values())
+
+    @property
+    def parameters(self) -> int:
+        """Number of scalars in all tensors."""
+        return sum(info.size for info in self.source.tensors.values())
+
+    @property
+    def dtype(self) -> str:
+        """Type of all tensors."""
+        return next(iter(self.source.tensors.values())).dtype
+
+
+def checked(
+    reader: Reader,
+    *,
+    dtype: str | None = None,
+    without: frozenset[str] = frozenset(),
+    tick: Callable[[int], None] = lambda count: None,
+) -> Checked:
+    """Checks a whole file: names, shapes, types, values.
+
+    Args:
+        reader: The file.
+        dtype: Cast to this type.
+        without: Canonical tensors to leave out (a head that will be replaced).
+        tick: Called with the bytes read.
+
+    Raises:
+        ConversionError: With every problem found, and their likely cause.
+    """
+    if dtype is not None and dtype not in FLOATS:
+        raise refusal(f"dtype {dtype!r}; known are {', '.join(FLOATS)}", kind="dtype")
+    config, plan = reader.config, reader.plan()
+    issues = check_tensors(reader, plan, casting=dtype is not None)
+    bad = {issue.name for issue in issues}
+    steps = [step for step in plan.steps if not bad.intersection(step.sources)]
+    source: Source = Pipe(Watched(reader, tick), replace(plan, steps=tuple(steps)))
+    names = [name for step in steps for name in step.targets if name not in without]
+    wrong, digests = check_values(source, config, names, dtype)
+    issues += wrong
+    if issues:
+        raise ConversionError(
+            issues,
+            file=reader.path,
+            dialect=reader.dialect,
+            causes=_causes(issues, reader),
+        )
+    done: tuple[str, ...] = ()
+    source = Pipe(reader, replace(plan, steps=tuple(steps)))
+    if dtype is not None and any(i.dtype != dtype for i in source.tensors.values()):
+        source, done = Cast(source, dtype), (f"cast_{dtype}",)
+    return Checked(source, with_steps(config, done), digests, done)
+
+
+def write_checked(
+    found: Checked,
+    target: Path,
+    *,
+    source: Path,
+    kind: str,
+    force: bool = False,
+    tick: Callable[[int], None] = lambda count: None,
+) -> ConversionReport:
+    """Writes canonical tensors to a file that is proved before it gets its name.
+
+    Raises:
+        ConversionError: If the target may not be written, or the proof fails.
+    """
+    start = time.perf_counter()
+    check_output(target, (source,), force)
+    check_space(target.parent, space_needed(found.nbytes))
+    with atomic(target, force=force) as path:
+        saved = write(path, kind, Watched(found.source, tick), found.config)
+        proved = prove(path, kind, found, saved, tick)
+        size = path.stat().st_size
+    return ConversionReport(
+        source=source,
+        target=target,
+        source_format="model",
+        target_format=kind,
+        config=found.config,
+        dtype=found.dtype,
+        tensors=len(found.digests),
+        parameters=found.parameters,
+        bytes_read=found.nbytes,
+        bytes_written=size,
+        proved=proved,
+        steps=found.steps,
+        fingerprint=fingerprint(found.digests),
+        seconds=time.perf_counter() - start,
+    )
+
+
+def prove(
+    path: Path,
+    kind: str,
+    found: Checked,
+    saved: dict[str, list[Any]],
+    tick: Callable[[int], None],
+) -> int:
+    """Reads a written file like any other, maps it back and compares all digests.
+
+    Returns:
+        The number of tensors compared.
+
+    Raises:
+        ConversionError: If any tensor is not the source's.
+    """
+    with open_reader(path, found.config, kind) as reader:
+        issues = check_tensors(reader, reader.plan())
+        if not issues:
+            issues = [
+                *_second_opinion(reader, found, saved),
+                *_differences(reader, found, tick),
+            ]
+        if issues:
+            raise ConversionError(
+                issues,
+                file=path,
+                dialect=reader.dialect,
+                causes=["the source changed meanwhile, the disk is faulty, or a bug"],
+            )
+    return len(found.digests)
+
+
+def _second_opinion(
+    reader: Reader, found: Checked, saved: dict[str, list[Any]]
+) -> list[Issue]:
+    """What others will see: the safetensors library, the guard of the Keras twin."""
+    if reader.format == "safetensors":
+        from converters.files.safetensors_file import open_as_library
+
+        open_as_library(reader.path, found.source)
+        return []
+    from converters.files.h5_file import WeightsH5Reader
+
+    if not isinstance(reader, WeightsH5Reader) or reader.digests != saved:
+        return [Issue("file", "", "the digests beside the weights were not written")]
+    reader.verify = False  # the weights themselves are compared with the source
+    return []
+
+
+def _differences(
+    reader: Reader, found: Checked, tick: Callable[[int], None]
+) -> list[Issue]:
+    back = Pipe(Watched(reader, tick), reader.plan())
+    issues, digests = check_values(back, found.config, found.digests)
+    return issues + [
+        Issue("value", name, "the written values are not those of the source")
+        for name, digest in found.digests.items()
+        if digests[name] != digest
+    ]
+
+
+def with_steps(config: ViTConfig, steps: tuple[str, ...]) -> ViTConfig:
+    """Notes one-way steps in the config's `source.steps`."""
+    if not steps:
+        return config
+    source = config.source or SourceConfig()
+    fields = {**source.model_dump(mode="json"), "steps": [*source.steps, *steps]}
+    return config.replace(source=fields)
+
+
+def _causes(issues: list[Issue], reader: Reader) -> list[str]:
+    """The likely causes, in canonical terms whatever the dialect."""
+    config = reader.config
+    if reader.dialect == "canonical":
+        return likely_causes(issues, reader.tensors, config)
+    names = canonical_names(config)
+    found = {
+        _canonical_name(name, names): TensorInfo(info.dtype, _torch_shape(name, info))
+        for name, info in reader.tensors.items()
+    }
+    renamed = [replace(i, name=_canonical_name(i.name, names)) for i in issues]
+    return likely_causes(renamed, found, config)
+
+
+def _canonical_name(name: str, names: Mapping[str, str]) -> str:
+    if name in names:
+        return names[name]
+    head, mark, rest = name.partition("blocks/block")
+    if mark and not head:
+        number, _, tail = rest.partition("/")
+        name = f"blocks/{number.lstrip('_') or 0}/{tail}"
+    layer, _, key = name.removeprefix("layers/").partition("/vars/")
+    leaf = {"0": ".weight", "1": ".bias"}.get(key, key and f".{key}")
+    return layer.replace("/", ".") + leaf if layer != "vars" else key
+
+
+def _torch_shape(name: str, info: TensorInfo) -> tuple[int, ...]:
+    shape = info.shape
+    if name.endswith("kernel") and len(shape) > 1:
+        return (shape[-1], shape[-2], *shape[:-2])
+    return shape

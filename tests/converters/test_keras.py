@@ -1,0 +1,182 @@
+"""Against Keras itself, which runs in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from converters import ConversionError, convert, inspect
+from converters.files.keras_file import KERAS_VERSION
+from converters.rules import KERAS
+from tests.converters.cases import CASES, files_in, weights, write_canonical
+
+pytest.importorskip("keras")
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = CASES["classes"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Everything Keras makes and sees, for all cases at once."""
+    folder = tmp_path_factory.mktemp("keras")
+    for name, config in CASES.items():
+        path = write_canonical(folder / f"{name}.safetensors", config)
+        convert(path, folder / f"{name}.keras")
+        convert(path, folder / f"{name}.weights.h5")
+    for dtype in ("bfloat16", "float16"):
+        path = folder / f"{dtype}.safetensors"
+        write_canonical(path, CONFIG, weights(CONFIG, dtype))
+        convert(path, folder / f"{dtype}.keras")
+    env = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "KERAS_BACKEND": os.environ.get("KERAS_BACKEND", "tensorflow"),
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+    command = [sys.executable, "-m", "tests.converters.keras_child", str(folder)]
+    result = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr[-4000:]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def seen(folder):
+    return json.loads((folder / "seen.json").read_text())
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_plan_is_the_weights_of_a_live_keras_twin(case, seen):
+    plan = KERAS.plan(CASES[case]).target_shapes
+    live = {name: tuple(shape) for name, shape in seen[case]["weights"].items()}
+    assert live == plan
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "way", ["load_model", "guarded", "load_weights", "assigned", "same_outputs"]
+)
+def test_converted_file_arrives_in_keras_bit_by_bit(way, case, seen):
+    assert seen[case][way]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_weights_file_is_byte_for_byte_what_keras_saves(case, folder):
+    """Groups, order, names, digests, samples: all of it."""
+    saved = (folder / f"{case}.saved.weights.h5").read_bytes()
+    assert (folder / f"{case}.weights.h5").read_bytes() == saved
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_archive_holds_what_keras_saves(case, folder):
+    with (
+        zipfile.ZipFile(folder / f"{case}.keras") as ours,
+        zipfile.ZipFile(folder / f"{case}.saved.keras") as theirs,
+    ):
+        assert ours.namelist() == theirs.namelist()
+        for name in ("config.json", "model.weights.h5"):
+            assert ours.read(name) == theirs.read(name)
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("suffix", [".saved.keras", ".saved.weights.h5"])
+def test_file_that_keras_saved_converts_to_the_same_canonical_file(
+    suffix, case, folder, tmp_path
+):
+    source = folder / f"{case}{suffix}"
+    report = convert(source, tmp_path / "x.safetensors", config=CASES[case])
+    assert report.ok
+    assert (tmp_path / "x.safetensors").read_bytes() == (
+        folder / f"{case}.safetensors"
+    ).read_bytes()
+
+
+def test_written_format_is_that_of_the_tested_keras():
+    from importlib.metadata import version
+
+    assert version("keras") == KERAS_VERSION
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_becomes_the_policy_and_comes_back(dtype, folder, seen, tmp_path):
+    assert seen["special"][dtype] == [dtype, True]
+    convert(folder / f"{dtype}.saved.keras", tmp_path / "x.safetensors")
+    original = folder / f"{dtype}.safetensors"
+    assert (tmp_path / "x.safetensors").read_bytes() == original.read_bytes()
+
+
+def test_trained_model_leaves_its_optimizer_behind_and_says_so(folder, tmp_path):
+    report = convert(folder / "trained.keras", tmp_path / "x.safetensors")
+    assert report.steps == ("drop_optimizer",)
+    saved = load_file(folder / "trained.safetensors")
+    found = load_file(tmp_path / "x.safetensors")
+    assert found.keys() == saved.keys()
+    assert all(found[name].tobytes() == saved[name].tobytes() for name in saved)
+
+
+def test_lora_is_merged_once(folder, tmp_path):
+    convert(folder / "lora.keras", tmp_path / "x.safetensors")
+    for path in (tmp_path / "x.safetensors", folder / "lora.safetensors"):
+        kernel = load_file(path)["blocks.0.attn.qkv.weight"]
+        assert np.array_equal(kernel.T, np.load(folder / "lora.npy"))
+        assert not np.array_equal(kernel, weights(CONFIG)["blocks.0.attn.qkv.weight"])
+
+
+@pytest.mark.parametrize("name", ["int8.keras", "int8.weights.h5"])
+def test_quantised_files_are_refused(name, folder, tmp_path):
+    with pytest.raises(ConversionError, match="quantised"):
+        convert(folder / name, tmp_path / "x.safetensors", config=CONFIG)
+    assert files_in(tmp_path) == []
+
+
+def test_quantised_model_is_not_saved_as_plain_weights(folder, seen):
+    assert "quantised model cannot be saved" in seen["special"]["int8"]
+    assert not (folder / "int8.safetensors").exists()
+
+
+def test_model_around_a_vit_is_refused(folder, tmp_path):
+    with pytest.raises(ConversionError, match=r'its model is a "Sequential"'):
+        convert(folder / "outer.keras", tmp_path / "x.safetensors")
+
+
+def test_head_swap_is_recorded(seen):
+    assert seen["special"]["head"] == [[24, 3], ["new_head"], True, True]
+
+
+def test_saving_a_loaded_model_gives_the_same_files(folder, seen):
+    for suffix in (".keras", ".safetensors", ".weights.h5"):
+        again = (folder / f"again{suffix}").read_bytes()
+        assert again == (folder / f"classes{suffix}").read_bytes()
+    weights_file = folder / "again" / "model.safetensors"
+    assert weights_file.read_bytes() == (folder / "classes.safetensors").read_bytes()
+    assert json.loads((folder / "again" / "config.json").read_text()) == CONFIG.to_dict()
+    assert "exists already" in seen["special"]["exists"]
+
+
+def test_fingerprint_is_the_same_whoever_saved(folder):
+    prints = {
+        inspect(folder / f"classes{suffix}", config=CONFIG).fingerprint
+        for suffix in (".safetensors", ".keras", ".saved.keras", ".saved.weights.h5")
+    }
+    assert len(prints) == 1 and "" not in prints
+
+
+def test_a_place_that_keras_numbers_is_never_mapped_by_number(folder, tmp_path):
+    """`layer_normalization` is `norm` in one config and `norm_pre` in another."""
+    path = tmp_path / "x.weights.h5"
+    path.write_bytes((folder / "map.weights.h5").read_bytes())
+    with h5py.File(path) as h5:
+        assert h5["layers/layer_normalization/vars"].attrs["name"] == "norm_pre"
+    with pytest.raises(ConversionError, match="norm_pre"):
+        other = CASES["map"].replace(pre_norm=False)
+        convert(path, tmp_path / "y.safetensors", config=other)
