@@ -1,0 +1,82 @@
+"""Runs jobs with the torch twin. Imports no Keras."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from tests.parity.protocol import GRADIENTS, Arrays, Job, compute
+from torch_vit import ViT
+
+
+class TorchTwin:
+    """`torch_vit.ViT` as a runner of jobs.
+
+    Args:
+        device: `"cpu"` or `"cuda"`.
+    """
+
+    def __init__(self, device: str = "cpu") -> None:
+        self.device = device
+
+    def run(self, job: Job) -> Arrays:
+        """Computes all outputs of a job."""
+        dtype = getattr(torch, job.dtype)
+        # Without a generator's draws, which the fill overwrites anyway.
+        model = ViT(job.config, attn_impl=job.impl, device="meta", dtype=dtype)
+        weights = {
+            name: torch.from_numpy(values).clone().to(self.device)
+            for name, values in job.weights().items()
+        }
+        model.load_state_dict(weights, assign=True)
+        model.eval().requires_grad_(False)
+        x = torch.from_numpy(job.inputs()).clone().to(self.device)
+        names = [name for name in job.names if name != GRADIENTS]
+        with same_kernels(self.device):
+            with torch.no_grad():
+                found = {
+                    name: value.cpu().numpy()
+                    for name, value in compute(model, x, names).items()
+                }
+            if GRADIENTS in job.names:
+                found |= self._gradients(model, x, job)
+        return found
+
+    def _gradients(self, model: ViT, x: torch.Tensor, job: Job) -> Arrays:
+        learned = job.config.pos_embed == "learned"
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name != "pos_embed" or learned)
+        x = x.clone().requires_grad_()
+        output = model(x)
+        cotangent = torch.from_numpy(job.cotangent(tuple(output.shape)))
+        output.backward(cotangent.to(self.device))
+        named = [("input", x), *model.named_parameters()]
+        return {
+            f"{GRADIENTS}.{name}": leaf.grad.cpu().numpy()
+            for name, leaf in named
+            if leaf.grad is not None
+        }
+
+
+def same_kernels(device: str):
+    """On CUDA, one attention kernel for both twins; on the CPU there is one anyway."""
+    backends = [SDPBackend.MATH] if device == "cuda" else list(_all_kernels())
+    return sdpa_kernel(backends)
+
+
+def _all_kernels():
+    skipped = ("ERROR", "OVERRIDEABLE")
+    return (b for n, b in SDPBackend.__members__.items() if n not in skipped)
+
+
+def settle(device: str) -> None:
+    """Exact float32 and one order of summation.
+
+    Models this small only lose by sharing work among threads.
+    """
+    torch.set_num_threads(1)
+    if device == "cuda":
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.benchmark = False

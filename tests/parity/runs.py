@@ -1,0 +1,105 @@
+"""The processes of a session: one per Keras backend and device, for all its jobs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from tests.parity.protocol import Arrays, Job, dump_jobs
+
+ROOT = Path(__file__).resolve().parents[2]
+TIMEOUT_S = 3600
+
+
+class Results:
+    """What one process computed.
+
+    Args:
+        arrays: Its `.npz`.
+    """
+
+    def __init__(self, arrays: Arrays) -> None:
+        self._arrays: dict[str, Arrays] = {}
+        for key, array in arrays.items():
+            job, _, name = key.partition("//")
+            self._arrays.setdefault(job, {})[name] = array
+
+    @property
+    def note(self) -> str:
+        """Why there are no results; empty if there are."""
+        return str(self._arrays["note"]["note"])
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Processor time of every job, by key."""
+        return json.loads(str(self._arrays["seconds"]["seconds"]))
+
+    def of(self, key: str) -> Arrays:
+        """All outputs of one job."""
+        return self._arrays[key]
+
+
+def run_worker(
+    backend: str,
+    folder: Path,
+    jobs: Iterable[Job],
+    goldens: Iterable[str] = (),
+    device: str = "cpu",
+) -> Results:
+    """Runs jobs in a fresh process with one Keras backend.
+
+    Args:
+        backend: Keras backend.
+        folder: Where jobs and results are written.
+        jobs: What to run.
+        goldens: Golden cases to run as well.
+        device: `"cpu"` or `"cuda"`.
+
+    Raises:
+        RuntimeError: If the process fails.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    spec = {"jobs": dump_jobs(jobs), "goldens": list(goldens)}
+    (folder / "jobs.json").write_text(json.dumps(spec), "utf-8")
+    command = [sys.executable, "-m", "tests.parity.worker"]
+    command += [str(folder / "jobs.json"), str(folder / "results.npz"), device]
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=environment(backend, device),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(
+            f"the {backend} process ended with {done.returncode}\n"
+            f"{done.stdout[-2000:]}\n{done.stderr[-8000:]}"
+        )
+    with np.load(folder / "results.npz") as arrays:
+        return Results(dict(arrays))
+
+
+def environment(backend: str, device: str) -> dict[str, str]:
+    """Environment of a process with that backend on that device."""
+    found = os.environ | {
+        "KERAS_BACKEND": backend,
+        "PYTHONPATH": str(ROOT),
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        "OMP_NUM_THREADS": "1",
+        "NVIDIA_TF32_OVERRIDE": "0",
+        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+    }
+    if device == "cpu":
+        found |= {"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu"}
+    else:
+        flags = os.environ.get("XLA_FLAGS", "")
+        found["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+    return found

@@ -1,0 +1,62 @@
+"""Steps of the matrix: every case saved in three ways, then loaded elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+import keras_vit
+from tests.saving.common import fill, images, plain_load, relative_rms, run, store
+from tests.saving.common import stored
+from vit_config import ViTConfig
+
+SHARD_GB = 16384 / 1024**3  # more than the largest weight
+
+
+def make(case: str, config: dict[str, Any]) -> None:
+    """Saves one case, its weights randomised, and its output."""
+    model = fill(keras_vit.ViT(config))
+    store(case, output=run(model, images(model.config)))
+    model.save(f"{case}.keras")
+    model.save_weights(f"{case}.weights.h5")
+    model.save_weights(f"{case}.weights.json", max_shard_size=SHARD_GB)
+
+
+def load(case: str, config: dict[str, Any]) -> dict[str, Any]:
+    """Loads one case in four ways and says what came back.
+
+    No model is called before it is loaded.
+
+    Returns:
+        For every way whether the output has the same bits, whether the guard says
+        that it verified the weights, and the number of shards.
+    """
+    x = images(ViTConfig.from_dict(config))
+    wanted = stored(case)["output"]
+    report = {}
+
+    def judge(way: str, model: keras.Model) -> None:
+        found = run(model, x)
+        same = found.dtype == wanted.dtype and found.tobytes() == wanted.tobytes()
+        finite = bool(np.isfinite(found).all())
+        verified = model._guard.verified
+        report[way] = {"same": same, "finite": finite, "verified": verified}
+
+    judge("keras.models.load_model", plain_load(f"{case}.keras"))
+    judge("keras_vit.load_model", keras_vit.load_model(f"{case}.keras"))
+    for suffix in ("weights.h5", "weights.json"):
+        model = keras_vit.ViT(config)  # other weights than those of the file
+        model.load_weights(f"{case}.{suffix}")
+        judge(suffix, model)
+    return report
+
+
+def load_foreign(case: str, config: dict[str, Any], folder: str) -> dict[str, Any]:
+    """Loads a `.keras` of another backend; returns how far the output is off."""
+    model = plain_load(f"{folder}/{case}.keras")
+    found = run(model, images(ViTConfig.from_dict(config)))
+    with np.load(f"{folder}/{case}.npz") as arrays:
+        error = relative_rms(found, arrays["output"])
+    return {"error": error, "verified": model._guard.verified}
