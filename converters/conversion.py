@@ -10,7 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from converters.files import FOLDER_WEIGHTS, format_of, open_reader
+from converters.dialects.opening import Asked, open_source
+from converters.dialects.writing import target_variant
+from converters.files import FOLDER_WEIGHTS, format_of
 from converters.files.atomic import check_output
 from converters.report import ConversionReport, refusal
 from converters.transfer import Checked, checked, write_checked
@@ -30,20 +32,32 @@ def convert(
     target: PathLike,
     *,
     config: ConfigLike | None = None,
+    preset: str | None = None,
+    changes: Mapping[str, Any] | None = None,
+    from_dialect: str | None = None,
+    to_dialect: str | None = None,
+    prefix: str | None = None,
     dtype: str | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> ConversionReport:
-    """Converts between `.safetensors`, `.keras` and `.weights.h5`.
+    """Converts between `.safetensors`, `.keras`, `.weights.h5` and torch checkpoints.
 
     Everything is checked before anything is written. The written file is read again,
     mapped back and compared with the source, bit by bit, before it gets its name.
 
     Args:
-        source: The file to read, or a folder of `save_pretrained`.
+        source: The file to read (also `.pth`, `.pt`, `.bin`, `.ckpt` and the index of
+            a sharded checkpoint), or a folder.
         target: The file to write; its suffix decides the format.
         config: The model's config (object, dict or JSON file), where the source does
-            not hold one.
+            not hold one: ours, or the arguments of the library it comes from.
+        preset: Name of a preset, instead of a config.
+        changes: Fields of our config, which stand above config and preset.
+        from_dialect: Whose names the source has, `"monai"`; recognised if None.
+        to_dialect: Whose names the target gets, `"monai@1.3"`; ours if None.
+        prefix: What stands before the model's names in the source; found if None.
+            Tensors without it are left out then, a named step.
         dtype: Cast all weights to `"float32"`, `"float16"` or `"bfloat16"`: a named
             step, noted in the config. Without it the source's type stays.
         force: Replace a target that exists.
@@ -57,16 +71,28 @@ def convert(
     source, target = Path(source), Path(target)
     kind = format_of(target)
     check_output(target, (source, source / FOLDER_WEIGHTS), force)
-    with open_reader(source, load_config(config)) as reader:
+    if to_dialect is not None and kind != "safetensors":
+        raise refusal("--to writes .safetensors", file=target)
+    asked = Asked(from_dialect, prefix, config, preset, changes or {})
+    with open_source(source, asked) as reader:
+        variant = to_dialect and target_variant(to_dialect, reader.config)
         nbytes = sum(info.nbytes for info in reader.tensors.values())
         tick = _ticker(progress, _PASSES * nbytes)
         found = checked(reader, dtype=dtype, tick=tick)
         report = write_checked(
-            found, target, source=source, kind=kind, force=force, tick=tick
+            found,
+            target,
+            source=source,
+            kind=kind,
+            variant=variant or None,
+            force=force,
+            tick=tick,
         )
         return replace(
             report,
             source_format=reader.format,
+            source_dialect=reader.dialect,
+            dropped=dict(getattr(reader, "dropped", {})),
             bytes_read=nbytes,
             steps=(*reader.steps, *found.steps),
             seconds=time.perf_counter() - start,
@@ -100,7 +126,7 @@ def read_checked(
     without: Callable[[ViTConfig], frozenset[str]] = lambda config: frozenset(),
 ) -> Iterator[Checked]:
     """Opens and checks a file, for those who want the tensors themselves."""
-    with open_reader(Path(source), load_config(config)) as reader:
+    with open_source(Path(source), Asked(config=config)) as reader:
         yield checked(reader, without=without(reader.config))
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import html
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from vit_config import ViTConfig
 
@@ -216,6 +216,9 @@ class ConversionReport:
         steps: Named one-way steps that were asked for, for example a cast.
         fingerprint: SHA-256 over the canonical weights, see `converters.fingerprint`.
         seconds: Time it took.
+        source_dialect: How the tensors of the source are named.
+        target_dialect: The same for the written file, if it is foreign.
+        dropped: Tensors of the source that a written rule left out, with the reason.
     """
 
     source: Path
@@ -232,6 +235,9 @@ class ConversionReport:
     steps: tuple[str, ...]
     fingerprint: str
     seconds: float
+    source_dialect: str = ""
+    target_dialect: str = ""
+    dropped: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -257,6 +263,9 @@ class ConversionReport:
             "steps": list(self.steps),
             "fingerprint": self.fingerprint,
             "seconds": round(self.seconds, 3),
+            "source_dialect": self.source_dialect,
+            "target_dialect": self.target_dialect,
+            "dropped": dict(self.dropped),
         }
 
     def to_json(self) -> str:
@@ -267,9 +276,17 @@ class ConversionReport:
         mega = 1e6
         size = self.bytes_written
         speed = self.bytes_read / mega / max(self.seconds, 1e-9)
+        theirs = [f", {self.source_dialect}" if self.source_dialect else ""]
+        theirs += [f", {self.target_dialect}" if self.target_dialect else ""]
         rows = [
-            ("source", f"{printable(self.source.name)} ({self.source_format})"),
-            ("target", f"{printable(self.target.name)} ({self.target_format})"),
+            (
+                "source",
+                f"{printable(self.source.name)} ({self.source_format}{theirs[0]})",
+            ),
+            (
+                "target",
+                f"{printable(self.target.name)} ({self.target_format}{theirs[1]})",
+            ),
             ("weights", f"{self.tensors} tensors, {self.parameters:,} x {self.dtype}"),
             (
                 "written",
@@ -278,6 +295,10 @@ class ConversionReport:
             ("proved", f"{self.proved} of {self.tensors} tensors bit-identical"),
             ("fingerprint", self.fingerprint),
         ]
+        for reason in dict.fromkeys(self.dropped.values()):
+            count = list(self.dropped.values()).count(reason)
+            plural = "s" if count != 1 else ""
+            rows.insert(3, ("dropped", f"{count} tensor{plural}: {reason}"))
         if self.steps:
             rows.insert(3, ("steps", ", ".join(self.steps)))
         return rows

@@ -32,6 +32,7 @@ Sizes = Mapping[str, int | tuple[int, ...]]
 
 BLOCK = "{i}"
 CHUNK = "{c}"
+DEPTH = "{L}"
 ZERO = ""
 """In place of a name: a part that is zero and not stored."""
 
@@ -48,7 +49,10 @@ class TableError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of a table; `{i}` in a name stands for the block index.
+    """One row of a table.
+
+    In a name `{i}` stands for the block index, `{c}` for that of its chunk, and `{L}`
+    for the number of blocks.
 
     Attributes:
         sources: Names on the left side; more than one are parts of one tensor, of
@@ -188,7 +192,10 @@ class Table:
         """
         sizes = self.sizes(config)
         chunk = max(config.depth // self.chunks, 1)
-        steps = tuple(_step(row, i, sizes, chunk) for row, i in self._expand(config))
+        steps = tuple(
+            _step(row, sizes, {BLOCK: i, CHUNK: i // chunk, DEPTH: config.depth})
+            for row, i in self._expand(config)
+        )
         problems = []
         for side in ("sources", "targets"):
             names = Counter(name for step in steps for name in getattr(step, side))
@@ -203,18 +210,14 @@ class Table:
         return Plan(self.name, config, steps)
 
     def _expand(self, config: ViTConfig) -> Iterator[tuple[Row, int]]:
-        for in_blocks, group in groupby(self.rows, lambda r: BLOCK in r.sources[0]):
+        for in_blocks, group in groupby(self.rows, lambda r: BLOCK in r.targets[0]):
             rows = [row for row in group if row.when(config)]
             for i in range(config.depth if in_blocks else 1):
                 for row in rows:
                     yield row, i
 
 
-def _numbered(name: str, i: int, chunk: int) -> str:
-    return name.replace(BLOCK, str(i)).replace(CHUNK, str(i // chunk))
-
-
-def _step(row: Row, i: int, sizes: Sizes, chunk: int) -> Step:
+def _step(row: Row, sizes: Sizes, marks: Mapping[str, int]) -> Step:
     shapes = []
     for names, side in zip((row.sources, row.targets), row.sides, strict=True):
         shape = shape_of(side, dict(sizes))
@@ -234,13 +237,19 @@ def _step(row: Row, i: int, sizes: Sizes, chunk: int) -> Step:
             (symbol, length if isinstance(length, int) else math.prod(length))
         )
     return Step(
-        tuple(_numbered(name, i, chunk) for name in row.sources),
-        tuple(_numbered(name, i, chunk) for name in row.targets),
+        tuple(_numbered(name, marks) for name in row.sources),
+        tuple(_numbered(name, marks) for name in row.targets),
         pattern,
         shapes[0],
         shapes[1],
         tuple(lengths),
     )
+
+
+def _numbered(name: str, marks: Mapping[str, int]) -> str:
+    for mark, number in marks.items():
+        name = name.replace(mark, str(number))
+    return name
 
 
 def _unrolled(pattern: str, sizes: Sizes) -> tuple[str, Sizes]:
@@ -311,7 +320,7 @@ def _crosses_kernel(row: Row) -> bool:
 
 
 def _pairing_problems(rows: tuple[Row, ...]) -> list[str]:
-    """Names map one to one; a second row for a pair needs another condition."""
+    """Names map one to one; a second row needs a condition, and another one."""
     problems = []
     for this, other in (("sources", "targets"), ("targets", "sources")):
         partner: dict[str, Row] = {}
@@ -323,6 +332,10 @@ def _pairing_problems(rows: tuple[Row, ...]) -> list[str]:
                 if name not in partner:
                     partner[name] = row
                 elif getattr(partner[name], other) != getattr(row, other):
+                    if always not in (row.when, partner[name].when) and (
+                        row.when is not partner[name].when
+                    ):
+                        continue  # two spellings; the plan sees that only one counts
                     both = f"{_names(partner[name])}, and {_names(row)}"
                     problems.append(f"{name}: {both}")
                 elif partner[name].when is row.when:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from converters.causes import canonical_names, likely_causes
 from converters.checks import check_tensors, check_values
@@ -25,6 +25,9 @@ from converters.files.atomic import atomic, check_output, check_space
 from converters.files.base import Reader
 from converters.report import ConversionError, ConversionReport, Issue, refusal
 from vit_config import SourceConfig, ViTConfig
+
+if TYPE_CHECKING:
+    from converters.dialects.base import Variant
 
 
 @dataclass(frozen=True)
@@ -107,10 +110,13 @@ def write_checked(
     *,
     source: Path,
     kind: str,
+    variant: Variant | None = None,
     force: bool = False,
     tick: Callable[[int], None] = lambda count: None,
 ) -> ConversionReport:
     """Writes canonical tensors to a file that is proved before it gets its name.
+
+    With a `variant` the file is safetensors under that dialect's names.
 
     Raises:
         ConversionError: If the target may not be written, or the proof fails.
@@ -119,14 +125,18 @@ def write_checked(
     check_output(target, (source,), force)
     check_space(target.parent, space_needed(found.nbytes))
     with atomic(target, force=force) as path:
-        saved = write(path, kind, Watched(found.source, tick), found.config)
-        proved = prove(path, kind, found, saved, tick)
+        if variant is None:
+            saved = write(path, kind, Watched(found.source, tick), found.config)
+            proved = prove(path, kind, found, saved, tick)
+        else:
+            proved = write_foreign(path, variant, found, tick)
         size = path.stat().st_size
     return ConversionReport(
         source=source,
         target=target,
         source_format="model",
         target_format=kind,
+        target_dialect=variant.name if variant else "",
         config=found.config,
         dtype=found.dtype,
         tensors=len(found.digests),
@@ -138,6 +148,33 @@ def write_checked(
         fingerprint=fingerprint(found.digests),
         seconds=time.perf_counter() - start,
     )
+
+
+def write_foreign(
+    path: Path, variant: Variant, found: Checked, tick: Callable[[int], None]
+) -> int:
+    """Writes a file in a dialect, reads it as a stranger's and compares all digests.
+
+    Returns:
+        The number of canonical tensors compared.
+
+    Raises:
+        ConversionError: If the model has no place in the dialect, or the proof fails.
+    """
+    from converters.dialects.reading import Foreign, fill_issues, written
+    from converters.files.safetensors_file import open_as_library, write_safetensors
+
+    config = found.config
+    foreign = Foreign(Watched(found.source, tick), config, variant)
+    write_safetensors(path, foreign, config, variant.name)
+    open_as_library(path, foreign)
+    with written(path, variant, config) as reader:
+        issues = fill_issues(reader, variant, config)
+        issues = issues or check_tensors(reader, reader.plan())
+        issues = issues or _differences(reader, found, tick)
+        if issues:
+            raise ConversionError(issues, file=path, dialect=variant.name)
+    return len(found.digests)
 
 
 def prove(
@@ -215,7 +252,13 @@ def _causes(issues: list[Issue], reader: Reader) -> list[str]:
     config = reader.config
     if reader.dialect == "canonical":
         return likely_causes(issues, reader.tensors, config)
-    names = canonical_names(config)
+    if reader.dialect != "keras":
+        plan = reader.plan()
+        names = {name: s.targets[0] for s in plan.steps for name in s.sources}
+        found = {names.get(n, n): info for n, info in reader.tensors.items()}
+        known = [replace(i, name=names.get(i.name, i.name)) for i in issues]
+        return likely_causes(known, found, config)
+    names = dict(canonical_names(config))
     found = {
         _canonical_name(name, names): TensorInfo(info.dtype, _torch_shape(name, info))
         for name, info in reader.tensors.items()

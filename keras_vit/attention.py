@@ -4,7 +4,7 @@ import keras
 from keras import layers, ops
 
 from keras_vit.dropout import Dropout
-from keras_vit.linear import Linear
+from keras_vit.linear import Linear, dot_product_attention
 from vit_config import ViTConfig
 from vit_config.taps import Taps
 
@@ -68,7 +68,7 @@ class Attention(layers.Layer):
             weights = self.attn_drop(weights, training=training)
             x = ops.einsum("bhxy,byhe->bxhe", weights, v)
         else:
-            x = ops.dot_product_attention(q, k, v)
+            x = dot_product_attention(q, k, v)
         x = taps("heads", self.merge_heads(x))
         x = taps("proj", self.proj(x))
         x = self.proj_drop(x, training=training)

@@ -3,7 +3,7 @@
 import keras
 from keras import layers, ops
 
-from keras_vit.linear import Linear
+from keras_vit.linear import Linear, dot_product_attention
 from keras_vit.mlp import Mlp
 from keras_vit.named_weights import NamedWeights
 from keras_vit.pos_embed import expand
@@ -55,7 +55,7 @@ class AttentionPool(NamedWeights, layers.Layer):
         q = ops.reshape(q, (-1, 1, heads, width))
         kv = ops.reshape(self.kv(x), (-1, count, 2, heads, width))
         k, v = ops.unstack(kv, 2, axis=2)
-        x = ops.dot_product_attention(q, k, v)
+        x = dot_product_attention(q, k, v)
         x = ops.reshape(x, (-1, 1, dim))
         x = self.proj(x)
         x = x + self.mlp(self.norm(x))

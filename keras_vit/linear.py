@@ -1,10 +1,11 @@
-"""The layers with a matrix product: linear, and the patch convolution.
+"""What has a matrix product: linear layer, patch convolution, attention.
 
 The only file of this package that touches torch, and only under the torch backend, so
 that the twins agree to the last bit there: `keras.layers.Dense` computes `matmul + add`
-where `torch.nn.Linear` is one fused operation, and Keras' convolution runs in the
-channels-last memory format, which another kernel computes. Weights are stored with the
-strides that torch's own layers have, so this costs nothing at run time.
+where `torch.nn.Linear` is one fused operation, Keras' convolution runs in the
+channels-last memory format, which another kernel computes, and its attention copies
+queries, keys and values first. Weights are stored with the strides that torch's own
+layers have, so this costs nothing at run time.
 """
 
 import math
@@ -96,7 +97,11 @@ class PatchConv:
 
         kernel = self.out_first(ops.convert_to_tensor(self.kernel))
         bias = None if self.bias is None else ops.convert_to_tensor(self.bias)
-        x = ops.convert_to_tensor(x).movedim(-1, 1).contiguous()
+        # Not `contiguous()`, which keeps the strides of a single channel, and with them
+        # the channels-last kernel.
+        *spatial, chans = x.shape[1:]
+        x = ops.convert_to_tensor(x).movedim(-1, 1)
+        x = x.flatten(1).unflatten(1, (chans, *spatial))
         conv = F.conv2d if self.rank == 2 else F.conv3d
         return conv(x, kernel, bias, stride=self.strides).movedim(1, -1)
 
@@ -132,3 +137,13 @@ class PatchConv2D(PatchConv, keras.layers.Conv2D):
 @keras.saving.register_keras_serializable(package="vit_duet")
 class PatchConv3D(PatchConv, keras.layers.Conv3D):
     """`keras.layers.Conv3D`, channels last, with the bits of `torch.nn.Conv3d`."""
+
+
+def dot_product_attention(q, k, v):
+    """(B, N, H, E) three times -> (B, N, H, E); as many queries as one likes."""
+    if keras.backend.backend() != "torch":
+        return ops.dot_product_attention(q, k, v)
+    from torch.nn import functional as F
+
+    q, k, v = (ops.swapaxes(x, 1, 2) for x in (q, k, v))
+    return ops.swapaxes(F.scaled_dot_product_attention(q, k, v), 1, 2)

@@ -83,6 +83,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     "patch_norm": {**FLAT, "patch_norm": "post"},
     "dual_norm": {**FLAT, **NO_CLASS, "patch_norm": "dual"},
     "pre_norm": {**FLAT, "pre_norm": True, "patch_bias": False},
+    "gray": {**FLAT, "in_chans": 1},
     # blocks
     "no_bias": {
         **FLAT,

@@ -66,6 +66,26 @@ def convert(
     source: Source,
     target: Annotated[Path, typer.Argument(help="The file to write.")],
     config: Config = None,
+    preset: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="What the file does not say: a preset, vit-b16-224."),
+    ] = None,
+    changes: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--set", metavar="FIELD=JSON", help="One field of the config."),
+    ] = None,
+    from_: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--from", help="Whose names the source has: monai, timm ..."),
+    ] = None,
+    to: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--to", help="Whose names the target gets: monai@1.3, timm ..."),
+    ] = None,
+    prefix: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="What stands before the model's names in the source."),
+    ] = None,
     dtype: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(help="Cast all weights: float32, float16 or bfloat16."),
@@ -75,10 +95,21 @@ def convert(
 ) -> None:
     """Convert weights; the written file is proved before it gets its name."""
     from converters.conversion import convert as run
+    from converters.dialects.opening import parse_changes
 
     with refusals(as_json), progress_bar(source.name, quiet=as_json) as show:
         report = run(
-            source, target, config=config, dtype=dtype, force=force, progress=show
+            source,
+            target,
+            config=config,
+            preset=preset,
+            changes=parse_changes(changes or []),
+            from_dialect=from_,
+            to_dialect=to,
+            prefix=prefix,
+            dtype=dtype,
+            force=force,
+            progress=show,
         )
     typer.echo(report.to_json() if as_json else str(report))
 

@@ -14,7 +14,7 @@ from converters.demo.process import LAYER_INPUTS, Answer
 from converters.demo.report import CaseReport, LayerError, percent
 from converters.demo.task import Array, Task
 from converters.engine import sha256
-from converters.parity.rms import MAX_LIMIT, RMS_LIMIT, compare_rms
+from converters.parity.rms import EPS32, MAX_LIMIT, RMS_LIMIT, compare_rms
 
 if TYPE_CHECKING:
     import torch_vit
@@ -107,8 +107,8 @@ def judge(
         failures.append(f"{len(y) - same} of {len(y)} predictions differ")
     if not found.ratio <= RMS_LIMIT:  # NaN fails
         failures.append(
-            f"error {found.ratio:.3g} times the noise, at most {RMS_LIMIT:g} is rounding"
-            + first_divergence(layers)
+            f"error {found.ratio:.3g} times the noise, "
+            f"at most {RMS_LIMIT:g} is rounding" + first_divergence(layers)
         )
     if mode == "features" and not found.max_ratio <= MAX_LIMIT:
         failures.append(
@@ -140,7 +140,9 @@ def layer_errors(expected: Reference, answer: Answer) -> tuple[LayerError, ...]:
     """Both twins' errors in every intermediate result."""
     found = []
     for name, oracle in expected.oracle_layers.items():
-        measured = compare_rms(answer.layers[name], expected.single_layers[name], oracle)
+        measured = compare_rms(
+            answer.layers[name], expected.single_layers[name], oracle
+        )
         found.append(LayerError(name, measured.error, measured.noise))
     return tuple(found)
 
@@ -148,7 +150,7 @@ def layer_errors(expected: Reference, answer: Answer) -> tuple[LayerError, ...]:
 def first_divergence(layers: tuple[LayerError, ...]) -> str:
     """Where a difference begins, as the end of a sentence."""
     for layer in layers:
-        if not layer.keras <= RMS_LIMIT * max(layer.torch, np.finfo(np.float32).eps):
+        if not layer.keras <= RMS_LIMIT * max(layer.torch, EPS32):
             return f"; it begins at {layer.name}"
     return ""
 

@@ -1,8 +1,8 @@
 """The 2D task: which digit is it? Handwritten digits of scikit-learn, 8 x 8 pixels.
 
-540 of the 1797 images are held out, the same number of each digit as far as it goes. No
-image occurs twice in the set. The set does not say who wrote what, so the same hands are
-on both sides: the accuracy is one for known writers.
+540 of the 1797 images are held out, drawn at random with each digit's share kept. No
+image occurs twice in the set. The set does not say who wrote what, so the same hands
+are on both sides: the accuracy is one for known writers.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import numpy as np
 from converters.demo.task import Recipe, Split, Task
 from converters.extras import optional
 from vit_config import ViTConfig
+from vit_config.data import DataConfig, SourceConfig
 
 TEST_IMAGES = 540
 BAR, QUICK_BAR = 0.95, 0.50
@@ -32,8 +33,8 @@ def digits_task(quick: bool = False) -> Task:
     split, mean, std = _load()
     config = ViTConfig(
         spatial_dims=2,
-        img_size=8,
-        patch_size=2,
+        img_size=(8, 8),
+        patch_size=(2, 2),
         in_chans=1,
         embed_dim=64,
         depth=3,
@@ -44,11 +45,10 @@ def digits_task(quick: bool = False) -> Task:
         num_classes=10,
         problem_type="single_label",
         labels=tuple("0123456789"),
-        data={"mean": (mean,), "std": (std,), "input_range": (0.0, 1.0)},
-        source={
-            "library": "vit-duet demo",
-            "pretraining_data": "scikit-learn load_digits",
-        },
+        data=DataConfig(mean=(mean,), std=(std,), input_range=(0.0, 1.0)),
+        source=SourceConfig(
+            library="vit-duet demo", pretraining_data="scikit-learn load_digits"
+        ),
     )
     return Task(
         name="digits",

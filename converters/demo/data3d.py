@@ -5,11 +5,11 @@ the array axes pointing to left, front and up. Each half of the head falls into 
 quadrants, back or front and lower or upper, and a crop of 16 x 24 x 8 voxels that lies
 wholly in one of them has that quadrant as its class.
 
-Trained on the left half (both scans), tested on the right half (first scan). So no voxel
-is on both sides, as it would be with a split by scan: the two scans correlate at 0.999.
+Trained on the left half (both scans), tested on the right half (first scan). So no
+voxel is on both sides. A split by scan would be no split: the two correlate at 0.999.
 Mirroring in training makes the left half look like the right one. One head remains one
-head, test crops overlap each other, and the training was tuned while looking at the test
-accuracy: the figure says that the model has learnt something, no more.
+head, test crops overlap each other, and the training was tuned while looking at the
+test accuracy: the figure says that the model has learnt something, no more.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import numpy as np
 from converters.demo.task import Array, DemoError, Recipe, Split, Task
 from converters.extras import optional
 from vit_config import ViTConfig
+from vit_config.data import DataConfig, SourceConfig
 
 SHAPE = (128, 96, 24, 2)
 CROP = (16, 24, 8)
@@ -54,7 +55,7 @@ def load_scans() -> Array:
         DemoError: If it does not have the file, or has another one.
     """
     nibabel = optional("nibabel", "demo")
-    path = Path(nibabel.__file__).parent / "tests" / "data" / "example4d.nii.gz"
+    path = Path(str(nibabel.__file__)).parent / "tests" / "data" / "example4d.nii.gz"
     if not path.is_file():
         raise DemoError(
             f"nibabel {nibabel.__version__} is installed without its example scan "
@@ -87,7 +88,7 @@ def crops(scan: Array, *, left: bool, steps: tuple[int, int, int]) -> Crops:
         for corner in product(*starts):
             place = tuple(slice(s, s + n) for s, n in zip(corner, CROP, strict=True))
             crop = scan[place]
-            if np.mean(crop > TISSUE) >= 0.5:  # noqa: PLR2004
+            if np.mean(crop > TISSUE) >= 0.5:
                 voxels.append(crop)
                 labels.append(label)
                 corners.append(corner)
@@ -123,16 +124,16 @@ def mri_task(quick: bool = False) -> Task:
         num_classes=len(QUADRANTS),
         problem_type="single_label",
         labels=QUADRANTS,
-        data={
-            "axes": ("X", "Y", "Z"),
-            "orientation": "LAS",
-            "spacing_mm": (2.0, 2.0, 2.2),
-            "intensity": {"kind": "zscore", "mean": mean, "std": std},
-        },
-        source={
-            "library": "vit-duet demo",
-            "pretraining_data": "nibabel example4d.nii.gz",
-        },
+        data=DataConfig(
+            mean=(mean,),
+            std=(std,),
+            axes=("X", "Y", "Z"),
+            orientation="LAS",
+            spacing_mm=(2.0, 2.0, 2.2),
+        ),
+        source=SourceConfig(
+            library="vit-duet demo", pretraining_data="nibabel example4d.nii.gz"
+        ),
     )
     count = len(split.test_y)
     return Task(
@@ -155,7 +156,8 @@ def mri_task(quick: bool = False) -> Task:
 def _load() -> tuple[Split, float, float]:
     scans = load_scans()
     left = [
-        crops(scans[..., i], left=True, steps=TRAIN_STEPS) for i in range(scans.shape[-1])
+        crops(scans[..., i], left=True, steps=TRAIN_STEPS)
+        for i in range(scans.shape[-1])
     ]
     right = crops(scans[..., 0], left=False, steps=TEST_STEPS)
     train_x = np.concatenate([half.voxels for half in left])[:, None]

@@ -73,9 +73,7 @@ def chosen_backend(name: str | None = None) -> str:
     return name
 
 
-def ask(
-    models: Sequence[tuple[Path, Array]], backend: str, folder: Path
-) -> Fresh:
+def ask(models: Sequence[tuple[Path, Array]], backend: str, folder: Path) -> Fresh:
     """Loads each `.keras` file in one fresh process and gives it its inputs.
 
     Args:

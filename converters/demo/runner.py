@@ -30,7 +30,12 @@ MODES = ("classes", "features")
 PICTURE, REPORT = "demo.png", "demo.json"
 SUFFIXES = (".safetensors", ".keras", "-back.safetensors")
 FILES = (
-    *(f"{task}-{mode}{s}" for task in ("digits", "mri") for mode in MODES for s in SUFFIXES),
+    *(
+        f"{task}-{mode}{s}"
+        for task in ("digits", "mri")
+        for mode in MODES
+        for s in SUFFIXES
+    ),
     PICTURE,
     REPORT,
 )
@@ -109,7 +114,9 @@ def demo(
     for task in tasks:
         model = _train(task, console)
         cases += [_convert(task, mode, model, folder) for mode in MODES]
-    _say(console, f"loading the {len(cases)} .keras files in a fresh process ({backend})")
+    _say(
+        console, f"loading the {len(cases)} .keras files in a fresh process ({backend})"
+    )
     with tempfile.TemporaryDirectory(prefix="vit-duet-") as scratch:
         models = [(case.keras, case.task.split.test_x) for case in cases]
         fresh = process.ask(models, backend, Path(scratch))
@@ -197,11 +204,15 @@ def _draw(
 
 def _summary(report: DemoReport, folder: Path) -> Iterator[str]:
     yield ""
+    yield "same prediction   largest logit; of features, the nearest class mean"
+    yield "error over noise  RMS error against PyTorch in float64, over that of PyTorch"
+    yield "                  itself in float32; up to 2 is rounding"
+    yield "bits back         tensors that are unchanged after the way back"
+    yield ""
     yield (
-        f"Keras {report.keras} on {report.backend}, PyTorch {report.torch}, CPU, "
-        f"{report.seconds:.0f} s. The noise is the float32 PyTorch model's own"
+        f"Keras {report.keras} on {report.backend}, PyTorch {report.torch}, "
+        f"on the CPU, {report.seconds:.0f} s"
     )
-    yield "RMS error against itself in float64; an error of up to twice that is rounding."
     if report.quick:
         yield "Quick run: short training, and lower accuracy bars than the demo's own."
     yield f"Files: {printable(folder)}{os.sep}, picture: {printable(folder / PICTURE)}"

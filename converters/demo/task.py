@@ -18,7 +18,7 @@ class DemoError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Inputs (B, C, *spatial) in float32 and labels (B,), for training and for testing."""
+    """Inputs (B, C, *spatial) in float32 and labels (B,), for training and testing."""
 
     train_x: Array
     train_y: Array

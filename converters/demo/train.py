@@ -88,7 +88,7 @@ def disturbed(x: torch.Tensor, recipe: Recipe) -> torch.Tensor:
 
     one = (len(x),) + (1,) * (x.ndim - 1)
     if recipe.flip_axis is not None:
-        x = torch.where(torch.rand(one) < 0.5, x.flip(recipe.flip_axis + 2), x)  # noqa: PLR2004
+        x = torch.where(torch.rand(one) < 0.5, x.flip(recipe.flip_axis + 2), x)
     if recipe.gain:
         x = x * (1 + recipe.gain * torch.randn(one))
     return x + recipe.noise * torch.randn_like(x)

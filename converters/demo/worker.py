@@ -1,7 +1,7 @@
 """The fresh process: loads `.keras` files, asks them, writes what they say.
 
-Run as `python -m converters.demo.worker JOB`, with KERAS_BACKEND set. JOB is a JSON file
-beside which the inputs lie; the answers are written there.
+Run as `python -m converters.demo.worker JOB`, with KERAS_BACKEND set. JOB is a JSON
+file beside which the inputs lie; the answers are written there.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def main(job: Path) -> None:
             _array(model(x[i : i + BATCH], training=False))
             for i in range(0, len(x), BATCH)
         ]
-        found = {"outputs": np.concatenate(parts)}
+        found: dict[str, Any] = {"outputs": np.concatenate(parts)}
         _, taps = model.forward_taps(x[: case["layers"]])
         found |= {f"layer:{name}": _array(value) for name, value in taps.items()}
         np.savez(job.parent / case["answers"], **found)

@@ -39,7 +39,9 @@ def load(name: str) -> Dialect:
             kind="config",
         )
     module = import_module(f"converters.dialects.{_MODULES[name]}")
-    dialects: dict[str, Dialect] = {dialect.name: dialect for dialect in module.DIALECTS}
+    dialects: dict[str, Dialect] = {
+        dialect.name: dialect for dialect in module.DIALECTS
+    }
     return dialects[name]
 
 

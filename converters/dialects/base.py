@@ -82,8 +82,10 @@ class Variant:
         holds: Why a config cannot be written in this variant; one line a reason,
             beginning with the field. A canonical tensor that the table has no place
             for is a reason by itself and need not be told.
-        beside: Prefixes of modules that may stand beside a *prefixed* encoder (the
-            decoder of a segmentation model), each with what the module is.
+        beside: Beginnings of names that may stand beside those of the encoder
+            (`"decoder_"`), each with the reason why they are left out.
+        around: The same, one level above a prefixed encoder (`"decoder5."` beside
+            `"vit."`).
         export: Whether files can be written in it.
     """
 
@@ -100,6 +102,7 @@ class Variant:
     )
     holds: Callable[[ViTConfig], Iterable[str]] = field(default=_any_model, repr=False)
     beside: Mapping[str, str] = field(default_factory=dict, repr=False)
+    around: Mapping[str, str] = field(default_factory=dict, repr=False)
     export: bool = True
 
     def plan(self, config: ViTConfig, prefix: str = "") -> Plan:
@@ -108,7 +111,9 @@ class Variant:
         if not prefix:
             return plan
         steps = tuple(
-            replace(step, sources=tuple(name and prefix + name for name in step.sources))
+            replace(
+                step, sources=tuple(name and prefix + name for name in step.sources)
+            )
             for step in plan.steps
         )
         return replace(plan, steps=steps)
@@ -158,25 +163,28 @@ class Dialect:
         exact = tuple(v for v in self.variants if v.name == spec)
         if exact or not wanted:
             return exact or self.variants
-        release = _release(wanted)
-        older = [v for v in self.variants if _release(v.name.partition("@")[2])]
-        older = [v for v in older if _release(v.name.partition("@")[2]) <= release]
-        if not release or not older:
-            return ()
-        newest = max(_release(v.name.partition("@")[2]) for v in older)
-        return tuple(v for v in older if _release(v.name.partition("@")[2]) == newest)
+        release, layout = _release(wanted)
+        older = [
+            (*_release(variant.name.partition("@")[2]), variant)
+            for variant in self.variants
+        ]
+        older = [
+            (number, how, variant)
+            for number, how, variant in older
+            if number and number <= release and (how == layout or not layout)
+        ]
+        newest = max((number for number, _, _ in older), default=())
+        return tuple(variant for number, _, variant in older if number == newest)
 
 
-def _release(text: str) -> tuple[int, ...]:
-    """`"1.4"` and `"1.4+perceptron"` -> (1, 4); a text that is no release -> ()."""
-    number = text.partition("+")[0]
+def _release(text: str) -> tuple[tuple[int, ...], str]:
+    """`"1.4+perceptron"` -> (1, 4) and the layout; no release -> ()."""
+    number, _, layout = text.partition("+")
     parts = number.split(".")
-    return tuple(map(int, parts)) if all(p.isdecimal() for p in parts) else ()
+    return tuple(map(int, parts)) if all(p.isdecimal() for p in parts) else (), layout
 
 
-def renamed(
-    modules: Mapping[str, Names], extra: Iterable[Row] = ()
-) -> tuple[Row, ...]:
+def renamed(modules: Mapping[str, Names], extra: Iterable[Row] = ()) -> tuple[Row, ...]:
     """Rows from `vit_config.weights.RULES` by renaming modules.
 
     Args:

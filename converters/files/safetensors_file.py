@@ -83,6 +83,7 @@ class SafetensorsReader:
                 header, os.fstat(self._file.fileno()).st_size - self._start, path
             )
             self.own_config = config_in(self.metadata, path)
+            self.own_dialect = dialect_in(self.metadata)
         except BaseException:
             self._file.close()
             raise
@@ -253,22 +254,36 @@ def config_in(metadata: dict[str, str], path: Path) -> ViTConfig | None:
     return ViTConfig.from_dict(config)
 
 
-def write_safetensors(path: Path, source: Source, config: ViTConfig) -> None:
-    """Writes canonical tensors, sorted by name, the config in the header.
+def dialect_in(metadata: dict[str, str]) -> str:
+    """The dialect that the header of a file of this library states, if it does."""
+    try:
+        dialect = strict_object(metadata.get(METADATA_KEY, "{}")).get("dialect", "")
+    except JsonError:
+        return ""
+    return dialect if isinstance(dialect, str) else ""
+
+
+def write_safetensors(
+    path: Path, source: Source, config: ViTConfig, dialect: str = ""
+) -> None:
+    """Writes tensors, sorted by name, the config in the header.
 
     Same tensors, config and version: the same bytes. One tensor is in memory at a
     time, and only contiguous ones are written.
 
     Args:
         path: A new file.
-        source: Canonical tensors.
+        source: Canonical tensors, or those of a dialect.
         config: Their config.
+        dialect: Variant of the dialect whose names the tensors have.
     """
     about = {
         "schema_version": SCHEMA_VERSION,
         "config": config.to_dict(),
         "producer": producer(),
     }
+    if dialect:
+        about["dialect"] = dialect
     header: dict[str, Any] = {
         "__metadata__": {"format": "pt", METADATA_KEY: canonical(about)}
     }

@@ -8,8 +8,8 @@ inputs. A correct model in another framework rounds elsewhere, and by about as m
 
 with eps32 = 2**-23, the least that counts as noise (a reference may be exact by luck).
 At most 2 passes. The RMS is taken over many numbers at once, tokens or the logits of at
-least 64 inputs: a few numbers have a noise of chance size. The largest error is a single
-number and reported likewise; it is judged on tokens only, at most 4.
+least 64 inputs: a few numbers have a noise of chance size. The largest error is a
+single number and reported likewise; it is judged on tokens only, at most 4.
 """
 
 from __future__ import annotations

@@ -101,7 +101,9 @@ def special(folder: Path) -> dict:
     quantised.quantize("int8")
     quantised.save(folder / "int8.keras")
     quantised.save_weights(folder / "int8.weights.h5")
-    seen["int8"] = message(lambda: quantised.save_pretrained(folder / "int8.safetensors"))
+    seen["int8"] = message(
+        lambda: quantised.save_pretrained(folder / "int8.safetensors")
+    )
     outer = keras.Sequential([keras_vit.ViT(config)])
     outer.build((None, *shape[1:]))
     outer.save(folder / "outer.keras")

@@ -137,7 +137,11 @@ def test_help_is_fast_and_brings_no_framework():
     )
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     result = subprocess.run(
-        [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     seconds, heavy = result.stdout.splitlines()[-1].split(maxsplit=1)
     assert heavy == "[]"
@@ -152,7 +156,9 @@ def test_convert_and_inspect_bring_no_framework(source, tmp_path):
     )
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", code, source, tmp_path / "x.keras"]
-    result = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        command, env=env, capture_output=True, text=True, check=True
+    )
     assert result.stdout.strip() == "[]"
 
 
@@ -171,20 +177,38 @@ def configs():
     return {
         "unknown_field": (config_with(embed_dimm=3), "embed_dimm: not a field"),
         "foreign_name": (json.dumps(foreign), "Use 'embed_dim'"),
-        "heads": (config_with(num_heads=5), "num_heads: 5 does not divide embed_dim 24"),
+        "heads": (
+            config_with(num_heads=5),
+            "num_heads: 5 does not divide embed_dim 24",
+        ),
         "patch": (config_with(img_size=[13, 8]), "13 on axis 0 is not a multiple"),
         "not_json": ("{", "not JSON"),
         "newer": (config_with(schema_version=99), "written by a newer vit-duet"),
         "volume_for_image": (volume, "the file is a 2D model"),
-        "depth": (config_with(depth=3), "the file has 2 blocks, the config says depth=3"),
+        "depth": (
+            config_with(depth=3),
+            "the file has 2 blocks, the config says depth=3",
+        ),
         "classes": (config_with(num_classes=7), "the head of the file has 5 classes"),
-        "no_classes": (config_with(num_classes=0), "the file was made with num_classes"),
+        "no_classes": (
+            config_with(num_classes=0),
+            "the file was made with num_classes",
+        ),
         "width": (config_with(embed_dim=48), "the file is 24 wide"),
         "mlp": (config_with(mlp_dim=41), "the MLP of the file is 40 wide"),
         "channels": (config_with(in_chans=1), "the file has 3 channels"),
-        "positions": (config_with(img_size=[16, 8]), "position table of the file has 7"),
-        "patch_size": (config_with(patch_size=[2, 4]), "patches of the file are (4, 4)"),
-        "layer_scale": (config_with(init_values=0.1), "the config asks for init_values"),
+        "positions": (
+            config_with(img_size=[16, 8]),
+            "position table of the file has 7",
+        ),
+        "patch_size": (
+            config_with(patch_size=[2, 4]),
+            "patches of the file are (4, 4)",
+        ),
+        "layer_scale": (
+            config_with(init_values=0.1),
+            "the config asks for init_values",
+        ),
         "no_qkv_bias": (config_with(qkv_bias=False), "the file was made with qkv_bias"),
         "qv_bias": (config_with(qkv_bias="qv"), "key part are not zero"),
     }
@@ -337,7 +361,10 @@ def test_foreign_package_of_that_name_is_told(tmp_path):
     result = subprocess.run(
         [sys.executable, "-c", code], env=env, capture_output=True, text=True, cwd="/"
     )
-    assert result.returncode and "'keras_vit' that Python finds is another" in result.stderr
+    assert (
+        result.returncode
+        and "'keras_vit' that Python finds is another" in result.stderr
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

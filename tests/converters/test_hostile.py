@@ -37,7 +37,10 @@ DOUBLE = (
 CONTAINERS = {
     "empty": (b"", "the file is empty"),
     "seven_bytes": (b"1234567", "header's length makes no sense"),
-    "header_longer_than_file": (safetensors_bytes({}, length=99), "cut short: the header"),
+    "header_longer_than_file": (
+        safetensors_bytes({}, length=99),
+        "cut short: the header",
+    ),
     "header_2_63": (safetensors_bytes({}, length=2**63), "length makes no sense"),
     "header_huge": (safetensors_bytes({}, length=10**9), "length makes no sense"),
     "not_utf8": (safetensors_bytes(b'{"\xff":1}'), "not UTF-8"),
@@ -62,8 +65,14 @@ CONTAINERS = {
         safetensors_bytes({"a": entry(), "b": entry(12, 20)}, b"\0" * 20),
         "follows a hole",
     ),
-    "late_start": (safetensors_bytes({"a": entry(8, 16)}, b"\0" * 16), "follows a hole"),
-    "trailing": (safetensors_bytes({"a": entry()}, b"\0" * 9), "1 bytes after the last"),
+    "late_start": (
+        safetensors_bytes({"a": entry(8, 16)}, b"\0" * 16),
+        "follows a hole",
+    ),
+    "trailing": (
+        safetensors_bytes({"a": entry()}, b"\0" * 9),
+        "1 bytes after the last",
+    ),
     "truncated": (safetensors_bytes({"a": entry()}, b"\0" * 7), "incomplete download"),
     "end_before_begin": (safetensors_bytes({"a": entry(8, 0)}, EIGHT), "data_offsets"),
     "overflow": (
@@ -74,8 +83,14 @@ CONTAINERS = {
         safetensors_bytes({"a": entry(shape=[3])}, EIGHT),
         "is not [0, 8] bytes",
     ),
-    "unknown_type": (safetensors_bytes({"a": entry(dtype="F31")}, EIGHT), "unknown type"),
-    "type_is_a_list": (safetensors_bytes({"a": entry(dtype=["F32"])}, EIGHT), "unknown"),
+    "unknown_type": (
+        safetensors_bytes({"a": entry(dtype="F31")}, EIGHT),
+        "unknown type",
+    ),
+    "type_is_a_list": (
+        safetensors_bytes({"a": entry(dtype=["F32"])}, EIGHT),
+        "unknown",
+    ),
     "negative": (safetensors_bytes({"a": entry(shape=[-2])}, EIGHT), "natural numbers"),
     "float_shape": (safetensors_bytes({"a": entry(shape=[2.0])}, EIGHT), "natural"),
     "bool_shape": (
@@ -295,7 +310,10 @@ ZIPS = {
         config_json(lambda c: c["config"].update(quantized={"head": "Quantized"})),
         "quantised",
     ),
-    "no_inner_config": (config_json(lambda c: c["config"].pop("config")), "no ViT config"),
+    "no_inner_config": (
+        config_json(lambda c: c["config"].pop("config")),
+        "no ViT config",
+    ),
 }
 
 

@@ -108,7 +108,9 @@ def test_written_format_is_that_of_the_tested_keras():
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_half_precision_becomes_the_policy_and_comes_back(dtype, folder, seen, tmp_path):
+def test_half_precision_becomes_the_policy_and_comes_back(
+    dtype, folder, seen, tmp_path
+):
     assert seen["special"][dtype] == [dtype, True]
     convert(folder / f"{dtype}.saved.keras", tmp_path / "x.safetensors")
     original = folder / f"{dtype}.safetensors"
@@ -159,7 +161,9 @@ def test_saving_a_loaded_model_gives_the_same_files(folder, seen):
         assert again == (folder / f"classes{suffix}").read_bytes()
     weights_file = folder / "again" / "model.safetensors"
     assert weights_file.read_bytes() == (folder / "classes.safetensors").read_bytes()
-    assert json.loads((folder / "again" / "config.json").read_text()) == CONFIG.to_dict()
+    assert (
+        json.loads((folder / "again" / "config.json").read_text()) == CONFIG.to_dict()
+    )
     assert "exists already" in seen["special"]["exists"]
 
 

@@ -74,7 +74,9 @@ def test_nothing_but_the_head_is_drawn(tmp_path, monkeypatch):
     drawn = []
     fill = torch_vit.init.fill
     monkeypatch.setattr(
-        torch_vit.init, "fill", lambda t, i, c: (drawn.append(tuple(t.shape)), fill(t, i, c))
+        torch_vit.init,
+        "fill",
+        lambda t, i, c: (drawn.append(tuple(t.shape)), fill(t, i, c)),
     )
     back = type(model).from_pretrained(tmp_path / "a.safetensors", num_classes=3)
     assert drawn == [(3, 24), (3,)]

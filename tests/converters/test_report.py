@@ -47,7 +47,9 @@ def test_names_cannot_steer_the_terminal():
 
 
 def test_error_fits_on_a_screen():
-    issues = [Issue("missing", f"layer{i}.weight", expected="(1,)") for i in range(9999)]
+    issues = [
+        Issue("missing", f"layer{i}.weight", expected="(1,)") for i in range(9999)
+    ]
     text = str(ConversionError(issues, file="x", causes=["a", "b", "c"]))
     assert len(text.splitlines()) <= 20
     assert "9999 problems" in text and "and 9985 more" in text

@@ -43,7 +43,10 @@ BROKEN = {
         "a: a -> x, and a -> y",
     ),
     "row_twice": ([Row(("a",), ("x",), "d -> d")] * 2, "two rows under one condition"),
-    "name_twice_in_a_row": ([Row(("a", "a"), ("x",), "t d -> (t d)")], "stands twice in"),
+    "name_twice_in_a_row": (
+        [Row(("a", "a"), ("x",), "t d -> (t d)")],
+        "stands twice in",
+    ),
 }
 
 

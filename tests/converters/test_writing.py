@@ -51,9 +51,7 @@ def test_transposed_views_are_written_right(tmp_path):
     save_file({"t": view}, tmp_path / "library.safetensors")
     assert not np.array_equal(load_file(tmp_path / "library.safetensors")["t"], view)
 
-    arrays = {
-        name: np.asfortranarray(array) for name, array in weights(CONFIG).items()
-    }
+    arrays = {name: np.asfortranarray(array) for name, array in weights(CONFIG).items()}
     arrays["head.weight"] = np.ascontiguousarray(arrays["head.weight"].T).T
     assert not arrays["head.weight"].flags.c_contiguous
     path = write_canonical(tmp_path / "ours.safetensors", CONFIG, arrays)
@@ -104,7 +102,12 @@ def test_same_source_same_bytes_in_another_process(suffix, source, tmp_path):
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     target = folder / f"other{suffix}"
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo"}
+    env = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "PYTHONHASHSEED": "7",
+        "TZ": "Asia/Tokyo",
+    }
     subprocess.run([sys.executable, "-c", code, source, target], env=env, check=True)
     assert target.read_bytes() == (tmp_path / f"x{suffix}").read_bytes()
 
@@ -148,7 +151,9 @@ def test_cast_that_overflows_is_refused(tmp_path):
     arrays = weights(CONFIG)
     arrays["head.bias"][2] = 70_000
     path = write_canonical(tmp_path / "a.safetensors", CONFIG, arrays)
-    with pytest.raises(ConversionError, match="1 of 5 values are too large for float16"):
+    with pytest.raises(
+        ConversionError, match="1 of 5 values are too large for float16"
+    ):
         convert(path, tmp_path / "b.keras", dtype="float16")
     assert files_in(tmp_path) == ["a.safetensors"]
 
@@ -159,7 +164,9 @@ def test_cast_to_the_type_that_is_there_is_no_step(source, tmp_path):
 
 
 def test_float64_needs_a_cast(tmp_path):
-    path = write_canonical(tmp_path / "a.safetensors", CONFIG, weights(CONFIG, "float64"))
+    path = write_canonical(
+        tmp_path / "a.safetensors", CONFIG, weights(CONFIG, "float64")
+    )
     with pytest.raises(ConversionError, match="found float64"):
         convert(path, tmp_path / "b.keras")
     assert convert(path, tmp_path / "b.keras", dtype="float32").ok
@@ -204,7 +211,9 @@ ERRORS = {
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("kind", ERRORS)
-def test_failure_while_writing_leaves_nothing(kind, suffix, source, tmp_path, monkeypatch):
+def test_failure_while_writing_leaves_nothing(
+    kind, suffix, source, tmp_path, monkeypatch
+):
     monkeypatch.setattr(converters.transfer, "write", fail_after(9, ERRORS[kind]))
     with pytest.raises(type(ERRORS[kind])):
         convert(source, tmp_path / f"x{suffix}")
@@ -393,7 +402,9 @@ def test_archive_is_a_plain_zip_with_right_checksums(source, tmp_path):
     convert(source, tmp_path / "x.keras")
     with zipfile.ZipFile(tmp_path / "x.keras") as archive:
         assert archive.testzip() is None
-        assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+        assert {info.date_time for info in archive.infolist()} == {
+            (1980, 1, 1, 0, 0, 0)
+        }
         assert b"date" not in archive.read("metadata.json")
 
 

@@ -29,7 +29,9 @@ class TorchTwin:
             for name, values in job.weights().items()
         }
         model.load_state_dict(weights, assign=True)
-        model.eval().requires_grad_(False)
+        # Parameters keep `requires_grad`: torch's matmul asks for it (`should_fold`), and
+        # sums in another order if it is False.
+        model.eval()
         x = torch.from_numpy(job.inputs()).clone().to(self.device)
         names = [name for name in job.names if name != GRADIENTS]
         with same_kernels(self.device):
@@ -43,9 +45,6 @@ class TorchTwin:
         return found
 
     def _gradients(self, model: ViT, x: torch.Tensor, job: Job) -> Arrays:
-        learned = job.config.pos_embed == "learned"
-        for name, parameter in model.named_parameters():
-            parameter.requires_grad_(name != "pos_embed" or learned)
         x = x.clone().requires_grad_()
         output = model(x)
         cotangent = torch.from_numpy(job.cotangent(tuple(output.shape)))

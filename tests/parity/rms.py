@@ -1,18 +1,4 @@
-"""The RMS rule: are the errors of a model float32 rounding, or a mistake?
-
-Rounding is the noise of the reference itself: the float32 torch twin against the same
-twin in float64, on the same inputs. A correct model in another framework rounds in
-other places, by about as much; its RMS error is at most twice the reference's. Nothing
-in this is a tolerance to be chosen: a model with larger activations has a larger floor.
-
-- The RMS is taken over many numbers: tokens, or the logits of at least 64 inputs. Few
-  logits have a chance floor: with two classes and one input, a quarter of correct
-  models exceed 2.
-- A reference may be exact by luck. `EPS32` times the RMS of the exact values is the
-  least that counts as its error.
-- The largest error is a single number, so it is reported everywhere and judged, more
-  loosely, on tokens only.
-"""
+"""Verdicts by the RMS rule of `converters.parity.rms`, for the outputs of a twin."""
 
 from __future__ import annotations
 
@@ -21,10 +7,28 @@ from dataclasses import dataclass
 
 import numpy as np
 
-EPS32 = 2.0**-23
-RMS_LIMIT = 2.0
-MAX_LIMIT = 4.0
-LEAST_INPUTS = 64
+from converters.parity.rms import (
+    EPS32,
+    LEAST_INPUTS,
+    MAX_LIMIT,
+    RMS_LIMIT,
+    compare_rms,
+    rms,
+)
+
+__all__ = [
+    "EPS32",
+    "LEAST_INPUTS",
+    "Verdict",
+    "exactness",
+    "judge_gradients",
+    "judge_logits",
+    "judge_tokens",
+    "rms",
+]
+
+FEW = 64
+"""A gradient of fewer numbers is not judged alone."""
 
 
 @dataclass(frozen=True)
@@ -35,14 +39,12 @@ class Verdict:
         name: What was judged.
         rms: RMS error over the reference's own.
         largest: Largest error over the reference's own.
-        floor: The reference's RMS error, relative to the RMS of the exact values.
         limit: Largest `largest` allowed; infinite where it is not judged.
     """
 
     name: str
     rms: float
     largest: float
-    floor: float
     limit: float
 
     @property
@@ -54,20 +56,10 @@ class Verdict:
         return f"{self.name}: rms {self.rms:.3g}x, largest {self.largest:.3g}x"
 
 
-def rms(values: np.ndarray) -> float:
-    """Root of the mean square."""
-    return float(np.sqrt(np.mean(np.square(values, dtype=np.float64))))
-
-
-def largest(values: np.ndarray) -> float:
-    """Largest magnitude; NaN if there is one."""
-    return float(np.abs(values).max())
-
-
 def judge_tokens(
     name: str, given: np.ndarray, reference: np.ndarray, oracle: np.ndarray
 ) -> Verdict:
-    """Judges tokens, maps or gradients: many numbers, so the largest one as well.
+    """Judges tokens or maps: many numbers, so the largest one as well.
 
     Args:
         name: What is judged.
@@ -78,7 +70,8 @@ def judge_tokens(
     Raises:
         ValueError: If the shapes differ, or a type is not the one stated.
     """
-    return _judge(name, given, reference, oracle, MAX_LIMIT)
+    found = compare_rms(given, reference, oracle)
+    return Verdict(name, found.ratio, found.max_ratio, MAX_LIMIT)
 
 
 def judge_logits(
@@ -100,43 +93,40 @@ def judge_logits(
             f"{name}: logits of {len(oracle)} inputs; fewer than {LEAST_INPUTS} say "
             "nothing about a model"
         )
-    return _judge(name, given, reference, oracle, math.inf)
+    found = compare_rms(given, reference, oracle)
+    return Verdict(name, found.ratio, found.max_ratio, math.inf)
 
 
-def _judge(
-    name: str,
-    given: np.ndarray,
-    reference: np.ndarray,
-    oracle: np.ndarray,
-    limit: float,
-) -> Verdict:
-    if not given.shape == reference.shape == oracle.shape:
-        raise ValueError(
-            f"{name}: shape {given.shape}; reference {reference.shape}, exact "
-            f"{oracle.shape}"
-        )
-    if oracle.dtype != np.float64 or given.dtype != reference.dtype:
-        raise ValueError(
-            f"{name}: {given.dtype}; reference {reference.dtype}, exact {oracle.dtype}"
-        )
-    error = given.astype(np.float64) - oracle
-    noise = reference.astype(np.float64) - oracle
-    size = rms(oracle)
-    least = EPS32 * size
-    floor = max(rms(noise), least)
-    return Verdict(
-        name,
-        _ratio(rms(error), floor),
-        _ratio(largest(error), max(largest(noise), least)),
-        _ratio(floor, size),
-        limit,
-    )
+def judge_gradients(
+    given: dict[str, np.ndarray],
+    reference: dict[str, np.ndarray],
+    oracle: dict[str, np.ndarray],
+) -> list[Verdict]:
+    """Judges the gradient of every weight.
 
+    A tensor of at least 64 numbers is judged alone, as tokens are. Below that chance
+    decides (of 24 numbers one in 2000 correct ones exceeds 2), so the others are pooled,
+    each measured in units of its own floor.
 
-def _ratio(error: float, floor: float) -> float:
-    if floor == 0:  # everything exactly zero
-        return 0.0 if error == 0 else math.inf
-    return error / floor
+    Raises:
+        ValueError: If the three do not have the same names, shapes and types.
+    """
+    if not given.keys() == reference.keys() == oracle.keys():
+        odd = sorted((given.keys() ^ reference.keys()) | (given.keys() ^ oracle.keys()))
+        raise ValueError(f"gradients of one side only: {odd}")
+    verdicts, small = [], []
+    for name in reference:
+        verdict = judge_tokens(name, given[name], reference[name], oracle[name])
+        if reference[name].size >= FEW:
+            verdicts.append(verdict)
+        else:
+            small.append((verdict, reference[name].size))
+    if small:
+        total = sum(verdict.rms**2 * size for verdict, size in small)
+        pooled = math.sqrt(total / sum(size for _, size in small))
+        most = max(verdict.largest for verdict, _ in small)
+        verdicts.append(Verdict("small gradients", pooled, most, math.inf))
+    return verdicts
 
 
 def exactness(given: np.ndarray, oracle: np.ndarray) -> float:
@@ -149,4 +139,7 @@ def exactness(given: np.ndarray, oracle: np.ndarray) -> float:
         raise ValueError(f"shapes {given.shape} and {oracle.shape}")
     if given.dtype != np.float64 or oracle.dtype != np.float64:
         raise ValueError(f"{given.dtype} and {oracle.dtype}: not a float64 run")
-    return _ratio(largest(given - oracle), largest(oracle))
+    difference, scale = np.abs(given - oracle).max(), np.abs(oracle).max()
+    if scale == 0:
+        return 0.0 if difference == 0 else math.inf
+    return float(difference / scale)

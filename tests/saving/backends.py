@@ -56,13 +56,16 @@ def step_names(module: str, prefix: str) -> list[str]:
     return [name.removeprefix(prefix) for name in names]
 
 
-def run_steps(backend: str, folder: Path, steps: list[Step]) -> Results:
+def run_steps(
+    backend: str, folder: Path, steps: list[Step], cache: Path | None = None
+) -> Results:
     """Runs functions of this package's step modules, one after the other.
 
     Args:
         backend: Keras backend.
         folder: The process's working folder.
         steps: (key of the result, `"module:function"`, keyword arguments) of each.
+        cache: Where JAX keeps what it has compiled, for the other processes.
 
     Returns:
         For every key `{"error": traceback or None, "value": what it returned}`.
@@ -71,20 +74,26 @@ def run_steps(backend: str, folder: Path, steps: list[Step]) -> Results:
         RuntimeError: If the process ended in any other way.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    env = {
+        "KERAS_BACKEND": backend,
+        "PYTHONPATH": str(ROOT),
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        "OMP_NUM_THREADS": "1",  # the models are tiny
+        # Bit-identity is demanded of the CPU here.
+        "CUDA_VISIBLE_DEVICES": "-1",
+        "JAX_PLATFORMS": "cpu",
+    }
+    if cache is not None:
+        env |= {
+            "JAX_COMPILATION_CACHE_DIR": str(cache),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        }
     result = subprocess.run(
         [sys.executable, "-m", "tests.saving.worker"],
         input=json.dumps([str(folder), steps]),
         cwd=ROOT,
-        env=os.environ
-        | {
-            "KERAS_BACKEND": backend,
-            "PYTHONPATH": str(ROOT),
-            "TF_CPP_MIN_LOG_LEVEL": "2",
-            "OMP_NUM_THREADS": "1",  # the models are tiny
-            # Bit-identity is demanded of the CPU here.
-            "CUDA_VISIBLE_DEVICES": "-1",
-            "JAX_PLATFORMS": "cpu",
-        },
+        env=os.environ | env,
         capture_output=True,
         text=True,
         timeout=TIMEOUT_S,

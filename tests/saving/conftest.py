@@ -68,7 +68,8 @@ class Runs:
         key = (backend, kind + phase)
         if key not in self.done:
             folder = self._folder(backend, kind)
-            self.done[key] = run_steps(backend, folder, steps)
+            cache = None if kind == "all" else self.folder / "jax-cache"
+            self.done[key] = run_steps(backend, folder, steps, cache)
         return self.done[key]
 
     def _folder(self, backend: str, kind: str) -> Path:

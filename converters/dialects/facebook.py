@@ -1,0 +1,125 @@
+"""Facebook's own `.pth` files: what differs from timm's names.
+
+DINOv2 has `register_tokens` and a `mask_token` that only training reads; its gated MLP
+is `w12` and `w3`; training checkpoints keep the blocks in four chunks. DeiT-3 calls the
+layer scale `gamma_1` and `gamma_2`. MAE's pre-training files hold a decoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from converters.dialects import timm
+from converters.dialects.base import Dialect, Shapes, Variant, renamed
+from converters.rules import Table
+from vit_config import ViTConfig
+
+QKV, PATCHES = timm.QKV, timm.PATCHES
+GATED = "blocks.0.mlp.w12.weight"
+CHUNKED = "blocks.0.0.attn.qkv.weight"
+CHUNKED_GATED = "blocks.0.0.mlp.w12.weight"
+
+
+def _drops(config: ViTConfig) -> Mapping[str, str]:
+    return {"mask_token": "token for masked patches, read in pre-training only"}
+
+
+def _dinov2(shapes: Shapes) -> Mapping[str, Any]:
+    gated = GATED in shapes or CHUNKED_GATED in shapes
+    return {
+        "pos_embed_tokens": "cls",
+        "norm_eps": 1e-6,
+        "act_layer": "silu" if gated else "gelu",
+        "pos_resize": "bicubic_aa" if "register_tokens" in shapes else "bicubic_offset",
+        "distilled": False,
+        "representation_size": None,
+    }
+
+
+def _names(gated: bool, chunked: bool) -> dict[str, str]:
+    names = timm.identity() | {"reg_token": "register_tokens"}
+    if gated:
+        for leaf in ("weight", "bias"):
+            names[f"blocks.{{i}}.mlp.fc1.{leaf}"] = f"blocks.{{i}}.mlp.w12.{leaf}"
+            names[f"blocks.{{i}}.mlp.fc2.{leaf}"] = f"blocks.{{i}}.mlp.w3.{leaf}"
+    if chunked:
+        return {n: f.replace("blocks.", "blocks.{c}.") for n, f in names.items()}
+    return names
+
+
+def _dinov2_variant(gated: bool, chunked: bool) -> Variant:
+    words = ["dinov2", *["swiglu"] * gated, *["chunked"] * chunked]
+    name = f"facebook@{'+'.join(words)}"
+    fc1 = "w12" if gated else "fc1"
+    block = "blocks.0.0" if chunked else "blocks.0"
+    names = {f"{block}.attn.qkv.weight", f"{block}.mlp.{fc1}.weight", "mask_token"}
+    return Variant(
+        name,
+        Table(name, renamed(_names(gated, chunked)), chunks=4 if chunked else 1),
+        frozenset(names | {PATCHES}),
+        frozenset({"decoder_embed.weight", "rope_embed.periods", "storage_tokens"}),
+        says=_dinov2,
+        drops=_drops,
+        # The head is a model of its own in DINOv2's files.
+        beside={},
+        holds=lambda config: _holds(config, gated),
+    )
+
+
+def _holds(config: ViTConfig, gated: bool) -> list[str]:
+    lines = list(_shared(config))
+    if (config.mlp_layer == "swiglu") != gated:
+        lines.append(f"mlp_layer: {config.mlp_layer!r}; another variant has this one")
+    return lines
+
+
+def _shared(config: ViTConfig) -> list[str]:
+    return [line for line in timm.holds(config) if "pos_embed_tokens" not in line]
+
+
+_DEIT3 = timm.identity() | {
+    "blocks.{i}.ls1.gamma": "blocks.{i}.gamma_1",
+    "blocks.{i}.ls2.gamma": "blocks.{i}.gamma_2",
+}
+_DECODER = "decoder of the masked autoencoder: only the encoder is taken"
+
+FACEBOOK = Dialect(
+    "facebook",
+    "Facebook's DINOv2, DeiT-3 and MAE",
+    (
+        *(
+            _dinov2_variant(gated, chunked)
+            for chunked in (False, True)
+            for gated in (False, True)
+        ),
+        Variant(
+            "facebook@deit3",
+            Table("facebook@deit3", renamed(_DEIT3)),
+            frozenset({QKV, PATCHES, "blocks.0.gamma_1"}),
+            frozenset({"blocks.0.attn.q_bias", "rope_embed.periods"}),
+            says=lambda shapes: {
+                **timm.says(shapes),
+                "norm_eps": 1e-6,
+                "act_layer": "gelu",
+            },
+            holds=_shared,
+        ),
+        Variant(
+            "facebook@mae",
+            Table("facebook@mae", renamed(timm.identity())),
+            frozenset({QKV, PATCHES, "mask_token", "decoder_embed.weight"}),
+            says=lambda shapes: {
+                **timm.says(shapes),
+                "norm_eps": 1e-6,
+                "act_layer": "gelu",
+                "pos_resize": "bicubic",
+            },
+            drops=_drops,
+            beside={"decoder_": _DECODER},
+            export=False,
+        ),
+    ),
+)
+
+DIALECTS = (FACEBOOK,)

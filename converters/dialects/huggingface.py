@@ -1,0 +1,31 @@
+"""Hugging Face's Vision Transformers, one variant a model class and generation.
+
+`huggingface@vit` is what files have (transformers 4, and 5 when it saves),
+`huggingface@vit+memory` what `state_dict()` of a model has in transformers 5; `-bare` a
+model without a head, whose names have no prefix. The bare ViT, DeiT, ViTMSN, ViTMAE,
+IJepa and ViViT share one variant: their names are the same, only the config differs.
+"""
+
+from __future__ import annotations
+
+from converters.dialects import (
+    huggingface_dinov2,
+    huggingface_towers,
+    huggingface_video,
+    huggingface_vit,
+)
+from converters.dialects.base import Dialect
+
+HUGGINGFACE = Dialect(
+    "huggingface",
+    "Hugging Face transformers",
+    (
+        *huggingface_vit.VARIANTS,
+        *huggingface_dinov2.VARIANTS,
+        *huggingface_towers.VARIANTS,
+        *huggingface_video.VARIANTS,
+    ),
+    config="huggingface",
+)
+
+DIALECTS = (HUGGINGFACE,)

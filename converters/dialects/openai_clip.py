@@ -1,0 +1,126 @@
+"""The image tower of OpenAI's CLIP and of open_clip, behind `visual.` in a whole model.
+
+The projection is a bare matrix, input by output: the head without a bias, transposed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from converters.dialects import demands
+from converters.dialects.base import Dialect, Shapes, Variant, renamed
+from converters.rules import Row, Table
+from vit_config import ViTConfig
+
+LIBRARY = "CLIP's image tower"
+BLOCK = "transformer.resblocks.{i}"
+
+
+def _class_token(config: ViTConfig) -> bool:
+    return config.class_token
+
+
+def _positions(config: ViTConfig) -> bool:
+    return config.pos_embed != "none"
+
+
+def _projection(config: ViTConfig) -> bool:
+    return config.num_classes > 0
+
+
+_ROWS = renamed(
+    {
+        "patch_embed.proj": "conv1",
+        "norm_pre": "ln_pre",
+        "blocks.{i}.norm1": f"{BLOCK}.ln_1",
+        "blocks.{i}.attn.qkv.weight": f"{BLOCK}.attn.in_proj_weight",
+        "blocks.{i}.attn.qkv.bias": f"{BLOCK}.attn.in_proj_bias",
+        "blocks.{i}.attn.proj": f"{BLOCK}.attn.out_proj",
+        "blocks.{i}.norm2": f"{BLOCK}.ln_2",
+        "blocks.{i}.mlp.fc1": f"{BLOCK}.mlp.c_fc",
+        "blocks.{i}.mlp.fc2": f"{BLOCK}.mlp.c_proj",
+        "blocks.{i}.ls1": f"{BLOCK}.ls_1",  # open_clip's, where it has layer scale
+        "blocks.{i}.ls2": f"{BLOCK}.ls_2",
+        "norm": "ln_post",
+    },
+    (
+        Row(("class_embedding",), ("cls_token",), "d -> 1 1 d", _class_token),
+        Row(("positional_embedding",), ("pos_embed",), "n d -> 1 n d", _positions),
+        Row(("proj",), ("head.weight",), "u k -> k u", _projection),
+    ),
+)
+
+
+def _says(shapes: Shapes) -> Mapping[str, Any]:
+    return {
+        "norm_eps": 1e-5,
+        "global_pool": "token",
+        "head_bias": False,
+        "pos_embed_tokens": "all",
+        "pos_resize": "bicubic",
+    }
+
+
+_TEXT = "of the text tower: only the image tower is taken"
+_AROUND = {
+    "transformer.resblocks.": _TEXT,
+    "token_embedding.": _TEXT,
+    "positional_embedding": _TEXT,
+    "ln_final.": _TEXT,
+    "text_projection": _TEXT,
+    "attn_mask": _TEXT,
+    "text.": _TEXT,
+    "logit_scale": "scale of the contrastive loss",
+    "logit_bias": "offset of the contrastive loss",
+    # in OpenAI's own archives
+    "input_resolution": "sizes that OpenAI's files repeat as tensors",
+    "context_length": "sizes that OpenAI's files repeat as tensors",
+    "vocab_size": "sizes that OpenAI's files repeat as tensors",
+}
+
+OPENAI_CLIP = Dialect(
+    "openai_clip",
+    "OpenAI CLIP and open_clip, image tower",
+    (
+        Variant(
+            "openai_clip",
+            Table("openai_clip", _ROWS),
+            frozenset(
+                {
+                    "class_embedding",
+                    "conv1.weight",
+                    "ln_pre.weight",
+                    "transformer.resblocks.0.attn.in_proj_weight",
+                }
+            ),
+            says=_says,
+            holds=demands.both(
+                demands.spatial(LIBRARY, 2),
+                demands.holds(
+                    LIBRARY,
+                    demands.PLAIN,
+                    act_layer=("gelu", "quick_gelu"),
+                    norm_eps=1e-5,
+                    class_token=True,
+                    qkv_bias=True,
+                    pre_norm=True,
+                    patch_bias=False,
+                    init_values=...,
+                    head_bias=...,
+                ),
+                lambda config: (
+                    ["head_bias: True; CLIP's projection has none"]
+                    if config.num_classes and config.head_bias
+                    else []
+                ),
+                demands.own_head_dim(LIBRARY),
+                demands.positions_for_all(LIBRARY),
+                demands.pooled_by(LIBRARY, "token", "token"),
+            ),
+            around=_AROUND,
+        ),
+    ),
+)
+
+DIALECTS = (OPENAI_CLIP,)

@@ -1,0 +1,208 @@
+"""Opens whatever holds weights: our own files as they are, others by their dialect."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from converters.dialects.base import Dialect
+from converters.dialects.derive import Given
+from converters.dialects.reading import DialectReader, RawFile
+from converters.dialects.recognise import matches, recognise
+from converters.files import open_reader
+from converters.files.base import FORMATS, Reader
+from converters.report import ConversionError, printable, refusal
+from vit_config import ConfigError, ViTConfig
+from vit_config.strict_json import JsonError, strict_object
+
+TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt")
+INDEX = "model.safetensors.index.json"
+
+ConfigLike = ViTConfig | Mapping[str, Any] | str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How the caller wants a source to be read.
+
+    Attributes:
+        dialect: Dialect or variant, or None to recognise it.
+        prefix: What stands before the model's names, or None to find it.
+        config: Our config or the library's own arguments: object, dict or JSON file.
+        preset: Name of a preset.
+        changes: Fields of our config that stand above all others.
+    """
+
+    dialect: str | None = None
+    prefix: str | None = None
+    config: ConfigLike | None = None
+    preset: str | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+
+def open_source(path: Path, asked: Asked) -> Reader:
+    """Opens a file or folder of weights.
+
+    Raises:
+        ConversionError: If it is not what its name says, if its dialect is not certain,
+            or if the config is incomplete or at odds with it.
+        ConfigError: If the config describes no model.
+    """
+    if asked.config is not None and asked.preset is not None:
+        raise refusal("give a preset or a config, not both", kind="config")
+    raw = _foreign_file(path)
+    if raw is None:
+        return _own(path, asked)
+    try:
+        return _read(raw, asked)
+    except BaseException:
+        raw.close()
+        raise
+
+
+def _foreign_file(path: Path) -> RawFile | None:
+    """The file, if it may hold names of another library; None for our own formats."""
+    if path.is_dir():
+        index = path / INDEX
+        if not index.exists() or (path / "model.safetensors").exists():
+            return None
+        path = index
+    if path.name.endswith(TORCH_SUFFIXES):
+        from converters.files.torch_file import TorchFile
+
+        return TorchFile(path)
+    if path.name.endswith(".index.json"):
+        from converters.files.sharded_file import ShardedFile
+
+        return ShardedFile(path)
+    if path.name.endswith(".safetensors") and path.name != ".safetensors":
+        from converters.files.safetensors_file import SafetensorsReader
+
+        return SafetensorsReader(path)
+    return None
+
+
+def _own(path: Path, asked: Asked) -> Reader:
+    if asked.dialect is not None or asked.prefix is not None:
+        suffix = f"; {', '.join(FORMATS)}" if not path.exists() else ""
+        if not path.is_dir():
+            raise refusal(
+                f"--from and --prefix are for files of PyTorch weights{suffix}",
+                file=path,
+            )
+    return open_reader(path, _given(asked, None).whole())
+
+
+def _read(raw: RawFile, asked: Asked) -> Reader:
+    own = getattr(raw, "own_config", None)
+    written = getattr(raw, "own_dialect", "")
+    if own is not None and asked.dialect is None and asked.prefix is None:
+        if not written:
+            return _canonical(raw, asked)
+        match = recognise(raw.tensors, written, "", raw.path)
+        given = _given(asked, match.dialect)
+        _same(raw.path, own, given)
+        return DialectReader(raw, match, own)
+    if asked.dialect is None and asked.prefix is None and _is_ours(asked.config):
+        fits = matches(raw.tensors)
+        if raw.format == "safetensors" and (not fits or _timm(fits)):
+            return _canonical(raw, asked)
+    match = recognise(raw.tensors, asked.dialect, asked.prefix, raw.path)
+    given = _given(asked, match.dialect)
+    if own is not None:
+        _same(raw.path, own, given)
+        given = Given(own)
+    return DialectReader.opened(raw, match, given, asked.prefix is not None)
+
+
+def _timm(fits: list[Any]) -> bool:
+    return all(match.dialect.name == "timm" and not match.prefix for match in fits)
+
+
+def _canonical(raw: RawFile, asked: Asked) -> Reader:
+    raw.close()
+    own: ViTConfig | None = getattr(raw, "own_config", None)
+    given = _given(asked, None)
+    whole = given.whole()
+    if whole is None and own is not None and given.changes:
+        whole = own.replace(**given.changes)
+    return open_reader(raw.path, whole)
+
+
+def _same(path: Path, own: ViTConfig, given: Given) -> None:
+    from converters.files.base import merge_configs
+
+    whole = given.whole()
+    if whole is None and given.changes:
+        whole = own.replace(**given.changes)
+    merge_configs(path, own, whole)
+
+
+def _is_ours(config: ConfigLike | None) -> bool:
+    """Whether a config was given that is certainly one of this schema."""
+    if config is None or isinstance(config, ViTConfig):
+        return config is not None
+    fields = _fields(config)
+    return "schema_version" in fields or set(fields) <= set(ViTConfig.model_fields)
+
+
+def _given(asked: Asked, dialect: Dialect | None) -> Given:
+    config = asked.config
+    if config is None or isinstance(config, ViTConfig):
+        return Given(config, asked.preset, asked.changes)
+    fields = _fields(config)
+    reader = dialect.config if dialect is not None else ""
+    if not reader or "schema_version" in fields:
+        return Given(ViTConfig.from_dict(fields), None, asked.changes)
+    try:
+        read = ViTConfig.from_dialect(reader, fields)
+    except ConfigError:
+        if not set(fields) <= set(ViTConfig.model_fields):
+            raise
+        read = ViTConfig.from_dict(fields)
+    return Given(read, None, asked.changes)
+
+
+def _fields(config: ConfigLike) -> Mapping[str, Any]:
+    if isinstance(config, ViTConfig):
+        return config.to_dict()
+    if isinstance(config, Mapping):
+        return config
+    path = Path(config)
+    try:
+        return strict_object(path.read_bytes())
+    except OSError as error:
+        text = f"cannot be read: {error.strerror}"
+        raise refusal(text, file=path, kind="config") from None
+    except JsonError as error:
+        raise ConfigError([printable(error, 200)], path.name) from None
+
+
+def parse_changes(texts: list[str]) -> dict[str, Any]:
+    """Reads `["num_heads=12", 'act_layer="gelu"']`; a bare word is a text.
+
+    Raises:
+        ConversionError: For anything else, or for a field that stands twice.
+    """
+    import json
+
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        if not sign or not name or name in found:
+            why = "stands twice" if name in found else "expected FIELD=JSON"
+            raise _option(f"--set {printable(text)}: {why}")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            if not value.replace("_", "").isalnum():
+                raise _option(f"--set {printable(text)}: not JSON") from None
+            found[name] = value
+    return found
+
+
+def _option(text: str) -> ConversionError:
+    return refusal(text, kind="config")

@@ -1,0 +1,130 @@
+"""Which dialect a file is written in, and behind which prefix; never by guessing."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from converters.dialects import NAMES, find, load
+from converters.dialects.base import Dialect, Variant
+from converters.report import printable, refusal
+
+_OTHERS = (
+    # part of a name, and the family that has it
+    ("swinViT.", "Swin UNETR"),
+    (
+        "relative_position_bias_table",
+        "a network with relative position bias (Swin, BEiT)",
+    ),
+    ("rel_pos_h", "SAM's image encoder: windows and relative positions"),
+    ("rel_pos_d", "SAM-Med3D: windows and relative positions"),
+    ("enc_spatial_transformer", "CT-CLIP's CTViT"),
+    ("down_projection.proj", "Primus or EVA of nnU-Net"),
+    ("rope_embed.periods", "DINOv3: rotary positions"),
+    ("attention_pool_latent", "MONAI's NaViT"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One way to read a file.
+
+    Attributes:
+        dialect: The dialect.
+        variant: The variant of it.
+        prefix: What stands before every name, with its dot, or an empty text.
+    """
+
+    dialect: Dialect
+    variant: Variant
+    prefix: str
+
+    def __str__(self) -> str:
+        where = f' behind "{printable(self.prefix)}"' if self.prefix else ""
+        return f"{self.variant.name}{where}"
+
+
+def recognise(
+    names: Collection[str],
+    spec: str | None = None,
+    prefix: str | None = None,
+    file: Path | str = "",
+) -> Match:
+    """Finds the one variant and prefix whose signature the names have.
+
+    Args:
+        names: All names of the file.
+        spec: The dialect or variant, where the caller knows it.
+        prefix: The prefix, where the caller knows it.
+        file: The file, for messages.
+
+    Raises:
+        ConversionError: If none fits, or more than one.
+    """
+    found = matches(names, spec, prefix)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        listed = "; ".join(str(match) for match in found[:6])
+        more = f"; and {len(found) - 6} more" if len(found) > 6 else ""
+        prefixes = len({match.prefix for match in found}) > 1
+        raise refusal(
+            f"more than one model fits the names: {listed}{more}",
+            file=file,
+            hint=f"Say which one: {'--prefix' if prefixes else '--from'} ...",
+        )
+    raise refusal(_why_none(names, spec, prefix), file=file, hint=_HINT)
+
+
+_HINT = f"Known dialects (--from): {', '.join(NAMES)}."
+
+
+def matches(
+    names: Collection[str], spec: str | None = None, prefix: str | None = None
+) -> list[Match]:
+    """Every variant and prefix whose signature the names have."""
+    known = set(names)
+    found = []
+    for dialect, variants in _asked(spec):
+        for variant in variants:
+            if not variant.signature:
+                continue
+            asked = [prefix] if prefix is not None else _prefixes(known, variant)
+            found += [
+                Match(dialect, variant, start)
+                for start in asked
+                if all(start + name in known for name in variant.signature)
+                and not any(start + name in known for name in variant.absent)
+            ]
+    return found
+
+
+def _asked(spec: str | None) -> Iterable[tuple[Dialect, tuple[Variant, ...]]]:
+    if spec is not None:
+        return [find(spec)]
+    return [(load(name), load(name).variants) for name in NAMES]
+
+
+def _prefixes(names: set[str], variant: Variant) -> list[str]:
+    """Whatever stands, up to a dot, before one of the signature's names."""
+    anchor = max(variant.signature, key=len)
+    ends = (name.removesuffix(anchor) for name in names if name.endswith(anchor))
+    return sorted(start for start in ends if not start or start.endswith("."))
+
+
+def _why_none(names: Collection[str], spec: str | None, prefix: str | None) -> str:
+    for part, family in _OTHERS:
+        if any(part in name for name in names):
+            return f"this looks like {family}, which is not a plain ViT"
+    where = "" if prefix is None else f' behind "{printable(prefix)}"'
+    if spec is None:
+        return f"the names{where} are those of no dialect known here"
+    variant = find(spec)[1][0]
+    absent = sorted(n for n in variant.signature if (prefix or "") + n not in names)
+    odd = sorted(n for n in variant.absent if (prefix or "") + n in names)
+    if absent:
+        return f'the names{where} are not {spec}\'s: there is no "{absent[0]}"'
+    if odd:
+        return f'the names{where} are not {spec}\'s, which has no "{odd[0]}"'
+    return f"{spec} is not told from others by its names; leave --from out"

@@ -1,0 +1,37 @@
+"""Which variant a model is written in."""
+
+from __future__ import annotations
+
+from converters.dialects import find
+from converters.dialects.base import Variant
+from converters.report import ConversionError, Issue
+from vit_config import ViTConfig
+
+
+def target_variant(spec: str, config: ViTConfig) -> Variant:
+    """The variant that a model is written in: the first that can hold it.
+
+    The one that the weights came from stands first, so that there and back gives the
+    same names.
+
+    Raises:
+        ConversionError: If none can hold the config, with every reason.
+    """
+    _, variants = find(spec)
+    came = config.source.dialect if config.source else None
+    ranked = sorted(variants, key=lambda variant: variant.name != came)
+    reasons = {variant.name: variant.problems(config) for variant in ranked}
+    for variant in ranked:
+        if not reasons[variant.name]:
+            return variant
+    name, lines = min(reasons.items(), key=lambda item: len(item[1]))
+    issues = []
+    for line in lines:
+        field, colon, text = line.partition(": ")
+        known = bool(colon) and all(
+            f in ViTConfig.model_fields for f in field.split(", ")
+        )
+        issues.append(Issue("config", field if known else "", text if known else line))
+    raise ConversionError(
+        issues, dialect=name, hint=f"{name} cannot hold this model; nothing is folded."
+    )

@@ -1,0 +1,127 @@
+"""Several `.safetensors` under one `*.index.json`, all inside the index's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from converters.engine import Array, TensorInfo
+from converters.files.safetensors_file import SafetensorsReader
+from converters.report import ConversionError, Issue, printable, refusal
+from vit_config import ViTConfig
+from vit_config.strict_json import JsonError, strict_object
+
+_MAX_INDEX = 32 << 20
+_MAX_SHARDS = 1000
+
+
+class ShardedFile:
+    """Reads a sharded checkpoint, one shard's header at a time, values on demand.
+
+    The index and the shards must agree: every name in the shard that the index says,
+    in no other, and none that the index does not know.
+
+    Args:
+        path: The `*.index.json`.
+
+    Raises:
+        ConversionError: If it is broken, leads out of its folder, or disagrees.
+    """
+
+    format = "safetensors"
+    own_config: ViTConfig | None = None
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._where = _weight_map(path)
+        self._shards: dict[str, SafetensorsReader] = {}
+        try:
+            for name in sorted(set(self._where.values())):
+                self._shards[name] = SafetensorsReader(_inside(path, name))
+            self._check()
+        except BaseException:
+            self.close()
+            raise
+        self.tensors: Mapping[str, TensorInfo] = {
+            name: self._shards[shard].tensors[name]
+            for name, shard in self._where.items()
+        }
+
+    def _check(self) -> None:
+        issues = [
+            Issue("missing", name, expected=f"in {shard}, as the index says")
+            for name, shard in self._where.items()
+            if name not in self._shards[shard].tensors
+        ]
+        issues += [
+            Issue("unexpected", name, f"in {shard}, which the index does not say")
+            for shard, reader in self._shards.items()
+            for name in reader.tensors
+            if self._where.get(name) != shard
+        ]
+        if issues:
+            raise ConversionError(issues, file=self.path)
+
+    def read(self, name: str) -> Array:
+        """The values of one tensor."""
+        return self._shards[self._where[name]].read(name)
+
+    def close(self) -> None:
+        """Lets all shards go."""
+        for shard in self._shards.values():
+            shard.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def _weight_map(path: Path) -> dict[str, str]:
+    try:
+        if path.stat().st_size > _MAX_INDEX:
+            raise refusal("larger than any index is", file=path)
+        index: dict[str, Any] = strict_object(path.read_bytes())
+    except OSError as error:
+        raise refusal(f"cannot be read: {error.strerror}", file=path) from None
+    except JsonError as error:
+        raise refusal(printable(error, 200), file=path) from None
+    found = index.get("weight_map")
+    texts = isinstance(found, dict) and all(isinstance(v, str) for v in found.values())
+    if not found or not texts:
+        raise refusal("it has no weight_map from names to files", file=path)
+    if len(set(found.values())) > _MAX_SHARDS:
+        raise refusal(f"more than {_MAX_SHARDS} shards", file=path)
+    return dict(found)
+
+
+def _inside(index: Path, name: str) -> Path:
+    """The shard of that name, if it lies in the folder of the index itself."""
+    problem = ""
+    if not name.isprintable() or not name.endswith(".safetensors"):
+        problem = "not the name of a .safetensors"
+    elif "/" in name or "\\" in name or ":" in name or name.startswith("."):
+        problem = "leads out of the folder"
+    else:
+        path = index.parent / name
+        if not path.exists():
+            problem = "does not exist"
+        elif not _confined(path, index):
+            problem = "is a link out of the folder"
+    if problem:
+        raise refusal(f'shard "{printable(name)}" {problem}', file=index)
+    return index.parent / name
+
+
+def _confined(path: Path, index: Path) -> bool:
+    """Whether a shard lies beside the index, or both lie in one store.
+
+    The cache of a hub links every file of a snapshot into one folder of blobs.
+    """
+    shard, folder = path.resolve(), index.parent.resolve()
+    if shard.parent == folder:
+        return True
+    home = index.resolve().parent
+    return index.is_symlink() and shard.parent == home and home.name == "blobs"
