@@ -24,19 +24,37 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
+from converters.laws import (
+    BLOCK,
+    CHUNK,
+    DEPTH,
+    ZERO,
+    pairing_problems,
+    row_names,
+    row_problems,
+    symbols_of,
+)
 from vit_config import ViTConfig
 from vit_config.weights import RULES, SYMBOLS, Rule, always, axis_sizes, shape_of
 
+__all__ = [
+    "BLOCK",
+    "CANONICAL",
+    "CHUNK",
+    "DEPTH",
+    "KERAS",
+    "ZERO",
+    "Condition",
+    "Plan",
+    "Row",
+    "Sizes",
+    "Step",
+    "Table",
+    "TableError",
+]
+
 Condition = Callable[[ViTConfig], bool]
 Sizes = Mapping[str, int | tuple[int, ...]]
-
-BLOCK = "{i}"
-CHUNK = "{c}"
-DEPTH = "{L}"
-ZERO = ""
-"""In place of a name: a part that is zero and not stored."""
-
-_GROUP = re.compile(r"\([^()]*\)|[^\s()]+")
 
 
 class TableError(ValueError):
@@ -176,11 +194,11 @@ class Table:
 
     def __post_init__(self) -> None:
         problems = [
-            f"{_names(row)}: {problem}"
+            f"{row_names(row)}: {problem}"
             for row in self.rows
-            for problem in _row_problems(row, self.symbols)
+            for problem in row_problems(row, self.symbols)
         ]
-        problems += _pairing_problems(self.rows)
+        problems += pairing_problems(self.rows)
         if problems:
             raise TableError(self.name, problems)
 
@@ -223,13 +241,12 @@ def _step(row: Row, sizes: Sizes, marks: Mapping[str, int]) -> Step:
         shape = shape_of(side, dict(sizes))
         if len(names) > 1:
             if shape[0] != len(names):
-                raise TableError(
-                    "plan", [f"{_names(row)}: {len(names)} parts, axis of {shape[0]}"]
-                )
+                text = f"{row_names(row)}: {len(names)} parts, axis of {shape[0]}"
+                raise TableError("plan", [text])
             shape = shape[1:]
         shapes.append(shape)
     pattern, sizes = _unrolled(row.pattern, sizes)
-    used = [s for s in _symbols(pattern.partition("->")[0]) if s not in ("1", "...")]
+    used = [s for s in symbols_of(pattern.partition("->")[0]) if s not in ("1", "...")]
     lengths = []
     for symbol in used:
         length = sizes[symbol]
@@ -260,87 +277,6 @@ def _unrolled(pattern: str, sizes: Sizes) -> tuple[str, Sizes]:
     lengths = (lengths,) if isinstance(lengths, int) else lengths
     axes = {f"axis{number}": length for number, length in enumerate(lengths)}
     return pattern.replace("...", " ".join(axes)), {**sizes, **axes}
-
-
-def _names(row: Row) -> str:
-    sides = (row.sources, row.targets)
-    left, right = (" + ".join(name or "zero" for name in side) for side in sides)
-    return f"{left} -> {right}"
-
-
-def _symbols(side: str) -> list[str]:
-    return side.replace("(", " ").replace(")", " ").split()
-
-
-def _row_problems(row: Row, known: frozenset[str]) -> list[str]:
-    problems = []
-    if row.pattern.count("->") != 1:
-        return [f"pattern {row.pattern!r} needs exactly one '->'"]
-    if not row.sources or not row.targets:
-        return ["a side without names"]
-    stored = [name for name in (*row.sources, *row.targets) if name != ZERO]
-    zeros = ZERO in row.sources, ZERO in row.targets
-    if all(zeros) or not any(row.sources) or not any(row.targets):
-        problems.append("ZERO may stand for some parts of one side, not for all")
-    blocks = {name.count(BLOCK) for name in stored}
-    if blocks not in ({0}, {1}):
-        problems.append("{i} must stand once in every name, or in none")
-    axes = []
-    for names, side in zip((row.sources, row.targets), row.sides, strict=True):
-        rest = _GROUP.sub("", side).strip()
-        if rest:
-            problems.append(f"cannot read {rest!r} in {side!r}")
-        symbols = [symbol for symbol in _symbols(side) if symbol != "1"]
-        axes.append(set(symbols))
-        if len(symbols) != len(set(symbols)):
-            problems.append(f"an axis stands twice in {side!r}")
-        unknown = sorted(set(symbols) - known)
-        if unknown:
-            problems.append(f"unknown axes {unknown} in {side!r}")
-        groups = _GROUP.findall(side)
-        if len(names) > 1 and (
-            not groups or groups[0] in ("1", "...") or "(" in groups[0]
-        ):
-            problems.append(
-                f"{side!r} must begin with the axis of its {len(names)} parts"
-            )
-    if axes[0] != axes[1]:
-        odd = sorted(axes[0] ^ axes[1])
-        problems.append(f"axes {odd} stand on one side only of {row.pattern!r}")
-    if row.sides[0] == row.sides[1] and _crosses_kernel(row):
-        problems.append("a kernel with an identity layout: a transpose is missing")
-    return problems
-
-
-def _crosses_kernel(row: Row) -> bool:
-    """Whether a Keras kernel stands on one side only: its axes are in other order."""
-    sides = (row.sources, row.targets)
-    leaves = [{re.split(r"[./]", name)[-1] for name in side} for side in sides]
-    return ("kernel" in leaves[0]) != ("kernel" in leaves[1])
-
-
-def _pairing_problems(rows: tuple[Row, ...]) -> list[str]:
-    """Names map one to one; a second row needs a condition, and another one."""
-    problems = []
-    for this, other in (("sources", "targets"), ("targets", "sources")):
-        partner: dict[str, Row] = {}
-        for row in rows:
-            names = tuple(name for name in getattr(row, this) if name != ZERO)
-            twice = sorted({name for name in names if names.count(name) > 1})
-            problems += [f"{name}: stands twice in {_names(row)}" for name in twice]
-            for name in dict.fromkeys(names):
-                if name not in partner:
-                    partner[name] = row
-                elif getattr(partner[name], other) != getattr(row, other):
-                    if always not in (row.when, partner[name].when) and (
-                        row.when is not partner[name].when
-                    ):
-                        continue  # two spellings; the plan sees that only one counts
-                    both = f"{_names(partner[name])}, and {_names(row)}"
-                    problems.append(f"{name}: {both}")
-                elif partner[name].when is row.when:
-                    problems.append(f"{name}: two rows under one condition")
-    return problems
 
 
 def _twin(rule: Rule) -> Row:

@@ -22,8 +22,16 @@ def gelu(x):
 
 
 def gelu_tanh(x):
-    """GELU in the tanh approximation (same paper; JAX' and TensorFlow's default)."""
-    return ops.gelu(x, approximate=True)
+    """GELU in the tanh approximation (same paper; JAX' and TensorFlow's default).
+
+    Written out for the same reason: TensorFlow's constants are rounded to float32.
+    """
+    if keras.backend.backend() == "torch":
+        return ops.gelu(x, approximate=True)
+    dtype = keras.backend.standardize_dtype(x.dtype)
+    y = x if dtype == "float64" else ops.cast(x, "float32")
+    inner = math.sqrt(2.0 / math.pi) * (y + 0.044715 * y * y * y)
+    return ops.cast(0.5 * y * (1.0 + ops.tanh(inner)), dtype)
 
 
 def quick_gelu(x):

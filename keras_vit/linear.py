@@ -37,8 +37,10 @@ class Linear(keras.layers.Dense):
         if keras.backend.backend() == "torch" and not self.quantization_mode:
             # Stored (in, out) with the strides of (out, in): `F.linear` then gets the
             # memory that `nn.Linear` has, at no cost, and the same bits come out.
+            # (Not `T.contiguous()`: it leaves the strides of a single output as they are.)
             kernel = self._kernel.value
-            kernel.data = kernel.data.T.contiguous().T
+            width, units = kernel.shape
+            kernel.data = kernel.data.T.flatten().unflatten(0, (units, width)).T
 
     def call(self, x, training=None):
         """(..., in) -> (..., units)."""
@@ -141,9 +143,13 @@ class PatchConv3D(PatchConv, keras.layers.Conv3D):
 
 def dot_product_attention(q, k, v):
     """(B, N, H, E) three times -> (B, N, H, E); as many queries as one likes."""
-    if keras.backend.backend() != "torch":
-        return ops.dot_product_attention(q, k, v)
-    from torch.nn import functional as F
+    if keras.backend.backend() == "torch":
+        from torch.nn import functional as F
 
-    q, k, v = (ops.swapaxes(x, 1, 2) for x in (q, k, v))
-    return ops.swapaxes(F.scaled_dot_product_attention(q, k, v), 1, 2)
+        q, k, v = (ops.swapaxes(x, 1, 2) for x in (q, k, v))
+        return ops.swapaxes(F.scaled_dot_product_attention(q, k, v), 1, 2)
+    if keras.backend.standardize_dtype(q.dtype) == "float64":
+        # Keras' own has float32 in it: TensorFlow's scale, JAX' softmax.
+        scores = ops.einsum("bxhe,byhe->bhxy", q, k) * q.shape[-1] ** -0.5
+        return ops.einsum("bhxy,byhe->bxhe", ops.softmax(scores, axis=-1), v)
+    return ops.dot_product_attention(q, k, v)

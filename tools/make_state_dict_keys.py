@@ -13,7 +13,7 @@ and, for what transformers 4 wrote, in a second one with `transformers==4.57.3`:
     peers4/bin/python tools/make_state_dict_keys.py --family huggingface4
 
 Each model is tiny. Its weights come from `tests.fill` by canonical name, through the
-maps written by hand in `tools/make_goldens.py` and `tools/state_dict_models.py`; no
+maps written by hand in `tools/make_goldens.py` and `tools/state_dict_maps.py`; no
 table of `converters` is used. Written are, for every generation of names that the
 library itself makes (in memory, as saved, as an older release saved it), the name, the
 shape and the hash of the values of every tensor. A table that gives the same names but

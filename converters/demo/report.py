@@ -123,13 +123,18 @@ def table(report: DemoReport, *, plain: bool) -> Table:
     from rich.table import Table
 
     lines = None if plain else box.SIMPLE_HEAD
-    found = Table(box=lines, pad_edge=False, header_style="" if plain else "bold")
-    found.add_column("model\nmode")
+    found = Table(
+        box=lines,
+        pad_edge=False,
+        collapse_padding=True,
+        header_style="" if plain else "bold",
+    )
+    found.add_column("model\nmode", no_wrap=True)
     for header in (
         "accuracy\ntorch",
         "\nKeras",
-        "same\nprediction",
-        "error\nover noise",
+        "same\npredicted",
+        "error/\nnoise",
         "largest\ndifference",
         "bits\nback",
     ):

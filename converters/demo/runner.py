@@ -204,10 +204,10 @@ def _draw(
 
 def _summary(report: DemoReport, folder: Path) -> Iterator[str]:
     yield ""
-    yield "same prediction   largest logit; of features, the nearest class mean"
-    yield "error over noise  RMS error against PyTorch in float64, over that of PyTorch"
-    yield "                  itself in float32; up to 2 is rounding"
-    yield "bits back         tensors that are unchanged after the way back"
+    yield "same predicted  the largest logit; of features, the nearest class mean"
+    yield "error/noise     RMS error against PyTorch in float64, over that of PyTorch"
+    yield "                itself in float32; up to 2 is rounding"
+    yield "bits back       tensors that are unchanged after the way back"
     yield ""
     yield (
         f"Keras {report.keras} on {report.backend}, PyTorch {report.torch}, "

@@ -23,20 +23,18 @@ LABEL_SMOOTHING = 0.1
 
 
 @contextmanager
-def quiet_torch(seed: int) -> Iterator[None]:
-    """One thread and a seed of its own; the caller's are back afterwards.
+def one_thread() -> Iterator[None]:
+    """One thread; the caller's number is back afterwards.
 
-    One thread is as fast for models this small, and makes the result the same however
-    many cores there are.
+    As fast for models this small, much faster on a busy machine, and the results do
+    not depend on the number of cores.
     """
     import torch
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            yield
+        yield
     finally:
         torch.set_num_threads(threads)
 
@@ -57,7 +55,8 @@ def train(task: Task, tick: Callable[[], None] = lambda: None) -> torch_vit.ViT:
     x = torch.from_numpy(task.split.train_x)
     y = torch.from_numpy(task.split.train_y)
     steps = len(x) // recipe.batch
-    with quiet_torch(recipe.seed):
+    with one_thread(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
         model = torch_vit.ViT(task.config).train()
         optimizer = torch.optim.AdamW(
             model.parameters(), betas=(0.9, 0.95), weight_decay=WEIGHT_DECAY
@@ -117,7 +116,7 @@ def outputs(model: torch_vit.ViT, x: Array) -> Array:
     import torch
 
     dtype = model.patch_embed.proj.weight.dtype
-    with torch.inference_mode():
+    with one_thread(), torch.inference_mode():
         parts = [
             model(torch.from_numpy(x[i : i + BATCH]).to(dtype)).numpy()
             for i in range(0, len(x), BATCH)
@@ -130,6 +129,6 @@ def layers(model: torch_vit.ViT, x: Array) -> dict[str, Array]:
     import torch
 
     dtype = model.patch_embed.proj.weight.dtype
-    with torch.inference_mode():
+    with one_thread(), torch.inference_mode():
         _, taps = model.forward_taps(torch.from_numpy(x).to(dtype))
     return {name: value.numpy() for name, value in taps.items()}

@@ -70,7 +70,8 @@ class Variant:
         name: What it is called: the dialect's name, `@` and a release or model type,
             `"monai@1.4"`.
         table: From its names to the canonical ones.
-        signature: Names whose presence together proves the variant, without prefix.
+        signature: Names whose presence together proves the variant, without prefix;
+            none for a variant that is only written, as its names are another's.
         absent: Names that would prove another variant. Variants of all dialects must
             exclude each other, or a file is ambiguous.
         says: Fields of the config that follow from the names and shapes of a file
@@ -160,9 +161,11 @@ class Dialect:
         base, _, wanted = spec.partition("@")
         if base != self.name:
             return ()
+        if "@" not in spec:
+            return self.variants
         exact = tuple(v for v in self.variants if v.name == spec)
-        if exact or not wanted:
-            return exact or self.variants
+        if exact:
+            return exact
         release, layout = _release(wanted)
         older = [
             (*_release(variant.name.partition("@")[2]), variant)

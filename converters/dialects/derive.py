@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from converters.dialects.advice import advice, listed
 from converters.dialects.base import Shapes, Variant
 from converters.report import ConversionError, Issue, refusal
 from converters.rules import BLOCK, CHUNK, DEPTH, ZERO, Row
 from vit_config import ViTConfig
-from vit_config.presets import preset_fields, preset_names
+from vit_config.presets import preset_fields
 
 Dims = tuple[int | None, ...]
 
@@ -207,11 +208,12 @@ def complete(variant: Variant, shapes: Shapes, given: Given, file: Any) -> ViTCo
     if given.preset:
         missing = [n for n in missing if ViTConfig.model_fields[n].is_required()]
     if missing:
+        verb = "is" if len(missing) == 1 else "are"
         raise refusal(
-            "the file does not say which model it is: "
-            f"{_and(missing)} {'is' if len(missing) == 1 else 'are'} not in this file",
+            f"the file does not say which model it is: {listed(missing)} {verb} not in "
+            "this file",
             file=file,
-            hint=_advice(missing, says),
+            hint=advice(missing, says),
             kind="config",
         )
     if "pos_embed_tokens" not in fields:
@@ -283,29 +285,3 @@ def _agrees(name: str, file: Any, given: Any, config: ViTConfig | None) -> bool:
     if isinstance(file, tuple):
         given = (given,) * len(file) if isinstance(given, int) else tuple(given)
     return bool(file == given)
-
-
-def _advice(missing: list[str], says: Mapping[str, Any]) -> str:
-    heads = max(says.get("embed_dim", 64) // 64, 1)
-    dims = says.get("spatial_dims", 2)
-    examples = {
-        "num_heads": f"{heads}",
-        "img_size": "'[" + ",".join(["224" if dims == 2 else "96"] * dims) + "]'",
-        "norm_eps": "1e-6",
-        "act_layer": "'\"gelu\"'",
-        "global_pool": "'\"token\"'",
-        "patch_size": "'[16,16,16]'",
-    }
-    sizes = ("embed_dim", "depth", "mlp_dim", "patch_size", "spatial_dims", "in_chans")
-    fits = []
-    for name in preset_names():
-        preset = ViTConfig.preset(name)
-        if all(getattr(preset, s) == says[s] for s in sizes if s in says):
-            fits.append(name)
-    sets = " ".join(f"--set {name}={examples[name]}" for name in missing)
-    preset_words = f"--preset {' or '.join(fits[:3])}, or " if fits else ""
-    return f"Try {preset_words}{sets} (with its own values), or --config FILE."
-
-
-def _and(words: list[str]) -> str:
-    return " and ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)

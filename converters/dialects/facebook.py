@@ -7,11 +7,11 @@ layer scale `gamma_1` and `gamma_2`. MAE's pre-training files hold a decoder.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from converters.dialects import timm
-from converters.dialects.base import Dialect, Shapes, Variant, renamed
+from converters.dialects.base import Dialect, Fill, Shapes, Variant, renamed
 from converters.rules import Table
 from vit_config import ViTConfig
 
@@ -61,21 +61,44 @@ def _dinov2_variant(gated: bool, chunked: bool) -> Variant:
         frozenset({"decoder_embed.weight", "rope_embed.periods", "storage_tokens"}),
         says=_dinov2,
         drops=_drops,
-        # The head is a model of its own in DINOv2's files.
-        beside={},
-        holds=lambda config: _holds(config, gated),
+        fills=lambda config: {"mask_token": Fill((1, config.embed_dim))},
+        holds=lambda config: _dinov2_holds(config, gated, chunked),
     )
 
 
-def _holds(config: ViTConfig, gated: bool) -> list[str]:
-    lines = list(_shared(config))
+def _dinov2_holds(config: ViTConfig, gated: bool, chunked: bool) -> Iterator[str]:
+    yield from _shared(config)
     if (config.mlp_layer == "swiglu") != gated:
-        lines.append(f"mlp_layer: {config.mlp_layer!r}; another variant has this one")
-    return lines
+        yield f"mlp_layer: {config.mlp_layer!r}; another variant has this one"
+    if config.num_classes:
+        yield f"num_classes: {config.num_classes}; DINOv2's backbone has no head"
+    if not config.class_token or config.dist_token or config.pre_norm:
+        yield "class_token: DINOv2 has one, no distillation token and no pre_norm"
+    if config.num_pos_tokens != config.num_patches + 1:
+        yield f"pos_embed_tokens: {config.pos_embed_tokens!r}; DINOv2's is 'cls'"
+    if chunked and config.depth % 4:
+        yield f"depth: {config.depth}; not to be divided into four chunks"
 
 
-def _shared(config: ViTConfig) -> list[str]:
-    return [line for line in timm.holds(config) if "pos_embed_tokens" not in line]
+def _deit3_holds(config: ViTConfig) -> Iterator[str]:
+    yield from _shared(config)
+    if config.init_values is None:
+        yield "init_values: None; DeiT-3 has a layer scale"
+    if config.reg_tokens or config.dist_token or not config.class_token:
+        yield "class_token: DeiT-3 has this one only"
+    if config.num_pos_tokens != config.num_patches:
+        yield f"pos_embed_tokens: {config.pos_embed_tokens!r}; DeiT-3's is 'patch'"
+
+
+def _shared(config: ViTConfig) -> Iterator[str]:
+    for line in timm.holds(config):
+        if not line.startswith("pos_embed_tokens"):
+            yield line
+    if config.norm_eps != 1e-6:
+        yield f"norm_eps: {config.norm_eps}; it is 1e-06 in Facebook's models"
+    wanted = "silu" if config.mlp_layer == "swiglu" else "gelu"
+    if config.act_layer != wanted:
+        yield f"act_layer: {config.act_layer!r}; it is {wanted!r} in Facebook's models"
 
 
 _DEIT3 = timm.identity() | {
@@ -103,7 +126,7 @@ FACEBOOK = Dialect(
                 "norm_eps": 1e-6,
                 "act_layer": "gelu",
             },
-            holds=_shared,
+            holds=_deit3_holds,
         ),
         Variant(
             "facebook@mae",

@@ -190,7 +190,7 @@ _RELEASES: dict[str, tuple[set[str], set[str], Any, Any]] = {
     "1.4": ({NORM_CROSS, CROSS}, {OLD_CLASS, MASK}, _fill_cross, _holds),
     "1.0": (set(), {NORM_CROSS, CROSS, OLD_CLASS, MASK}, lambda config: {}, _holds),
     # Its names are those of 1.0, so that a file is never taken for one of 0.9.
-    "0.9": (set(), {POSITIONS}, lambda config: {}, _holds_before_1_0),
+    "0.9": (set(), set(), lambda config: {}, _holds_before_1_0),
     "0.7": ({OLD_CLASS}, {NORM_CROSS, CROSS, MASK}, _fill_class, _holds_before_0_9),
 }
 
@@ -202,7 +202,7 @@ def _variant(release: str, patches: str) -> Variant:
     return Variant(
         name,
         _table(name, patches),
-        frozenset(anchor | present),
+        frozenset(anchor | present if release != "0.9" else ()),
         frozenset(absent),
         says=_says,
         drops=_drops,

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from converters.dialects import find
 from converters.dialects.base import Dialect
 from converters.dialects.derive import Given
 from converters.dialects.reading import DialectReader, RawFile
-from converters.dialects.recognise import matches, recognise
-from converters.files import open_reader
+from converters.dialects.recognise import Match, matches, recognise
+from converters.files import FOLDER_WEIGHTS, open_reader
 from converters.files.base import FORMATS, Reader
 from converters.report import ConversionError, printable, refusal
 from vit_config import ConfigError, ViTConfig
@@ -67,8 +68,12 @@ def _foreign_file(path: Path) -> RawFile | None:
     """The file, if it may hold names of another library; None for our own formats."""
     if path.is_dir():
         index = path / INDEX
-        if not index.exists() or (path / "model.safetensors").exists():
+        single = path / FOLDER_WEIGHTS
+        if not index.exists():
             return None
+        if single.exists():
+            text = f"both {single.name} and {INDEX} are there"
+            raise refusal(text, file=path, hint="Name the one that is meant.")
         path = index
     if path.name.endswith(TORCH_SUFFIXES):
         from converters.files.torch_file import TorchFile
@@ -102,7 +107,8 @@ def _read(raw: RawFile, asked: Asked) -> Reader:
     if own is not None and asked.dialect is None and asked.prefix is None:
         if not written:
             return _canonical(raw, asked)
-        match = recognise(raw.tensors, written, "", raw.path)
+        dialect, variants = find(written)
+        match = Match(dialect, variants[0], "")
         given = _given(asked, match.dialect)
         _same(raw.path, own, given)
         return DialectReader(raw, match, own)

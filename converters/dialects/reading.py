@@ -73,6 +73,8 @@ class DialectReader:
         Raises:
             ConversionError: If the two are at odds, or do not say all.
         """
+        from converters.transfer import with_steps
+
         start = len(match.prefix)
         shapes = {
             name[start:]: info.shape
@@ -81,6 +83,8 @@ class DialectReader:
         }
         config = complete(match.variant, shapes, given, raw.path)
         config = named(config, match.variant, match.dialect.library)
+        if chosen:
+            config = with_steps(config, (f"take_prefix:{match.prefix}",))
         return cls(raw, match, config, chosen)
 
     def read(self, name: str) -> Array:

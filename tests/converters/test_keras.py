@@ -40,12 +40,14 @@ def folder(tmp_path_factory):
     env = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
-        "KERAS_BACKEND": os.environ.get("KERAS_BACKEND", "tensorflow"),
+        "KERAS_BACKEND": os.environ.get("KERAS_BACKEND", "torch"),
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "CUDA_VISIBLE_DEVICES": "",
     }
     command = [sys.executable, "-m", "tests.converters.keras_child", str(folder)]
-    result = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True)
+    result = subprocess.run(
+        command, env=env, cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert result.returncode == 0, result.stderr[-4000:]
     return folder
 
@@ -64,7 +66,7 @@ def test_plan_is_the_weights_of_a_live_keras_twin(case, seen):
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize(
-    "way", ["load_model", "guarded", "load_weights", "assigned", "same_outputs"]
+    "way", ["load_model", "cleared", "load_weights", "assigned", "same_outputs"]
 )
 def test_converted_file_arrives_in_keras_bit_by_bit(way, case, seen):
     assert seen[case][way]

@@ -117,14 +117,14 @@ def test_damaged_head_does_not_matter_when_it_is_replaced(tmp_path):
     path = write_canonical(tmp_path / "a.safetensors", CONFIG, arrays)
     import torch_vit
 
-    with pytest.raises(ConversionError, match="norm.bias"):
+    with pytest.raises(ConversionError, match=r"norm.bias"):
         torch_vit.ViT.from_pretrained(path, num_classes=3)
 
 
 def test_model_with_nan_is_not_saved(tmp_path):
     model = model_of(CONFIG)
     model.head.bias.data[1] = float("nan")
-    with pytest.raises(ConversionError, match="head.bias  1 NaN"):
+    with pytest.raises(ConversionError, match=r"head.bias  1 NaN"):
         model.save_pretrained(tmp_path / "a.safetensors")
     assert files_in(tmp_path) == []
 

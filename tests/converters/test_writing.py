@@ -271,7 +271,7 @@ def test_wrong_bytes_on_the_disk_are_caught(suffix, source, tmp_path, monkeypatc
         return saved
 
     monkeypatch.setattr(converters.transfer, "write", write)
-    with pytest.raises(ConversionError, match="head.bias  the written values are not"):
+    with pytest.raises(ConversionError, match=r"head.bias  the written values are not"):
         convert(source, tmp_path / f"x{suffix}")
     assert files_in(tmp_path) == ["source"]
 

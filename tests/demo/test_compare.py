@@ -198,7 +198,7 @@ def test_the_report_is_data_and_a_narrow_table(case):
     assert report.ok and report.to_dict()["ok"]
     assert not DemoReport((), "jax", "3", "2", False, 1.0).ok
     for plain in (True, False):
-        console = Console(width=80, file=None, record=True, quiet=False)
+        console = Console(width=80, force_terminal=not plain, color_system=None)
         with console.capture() as capture:
             console.print(table(report, plain=plain))
         lines = capture.get().splitlines()

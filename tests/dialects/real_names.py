@@ -51,7 +51,9 @@ class Listing:
     def tensors(self) -> dict[str, tuple[tuple[int, ...], str | None]]:
         """Shape and hash by name; no hash for what no output depends on."""
         listed = self.entry["generations"][self.generation]
-        return {name: (tuple(shape), digest) for name, (shape, digest) in listed.items()}
+        return {
+            name: (tuple(shape), digest) for name, (shape, digest) in listed.items()
+        }
 
     @property
     def config(self) -> ViTConfig:
@@ -176,5 +178,7 @@ def _fits(
         anchor = max(variant.signature, key=len)
         for start in [n.removesuffix(anchor) for n in names if n.endswith(anchor)]:
             prefixed = frozenset(start + name for name in variant.signature)
-            if prefixed <= names and not any(start + n in names for n in variant.absent):
+            if prefixed <= names and not any(
+                start + n in names for n in variant.absent
+            ):
                 yield variant.name, start, prefixed

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from converters.dialects.huggingface import HUGGINGFACE
@@ -121,5 +123,23 @@ def test_config_can_be_written(model: str) -> None:
     """The variant that a model comes from does not refuse its config."""
     listing = Listing("huggingface", model, "memory")
     variant = variant_of(HUGGINGFACE, VARIANTS[model][0])
-    refused = [line for line in variant.holds(listing.config)]
-    assert refused == []
+    assert list(variant.holds(listing.config)) == []
+
+
+@pytest.mark.parametrize("change", ["swap", "transpose"])
+def test_a_wrong_table_of_the_right_names_is_seen(change: str) -> None:
+    """Query for key, or a square matrix transposed: names and shapes stay the same."""
+    variant = variant_of(HUGGINGFACE, "vit")
+    rows = list(variant.table.rows)
+    name = "qkv.weight" if change == "swap" else "attn.proj.weight"
+    at = next(i for i, row in enumerate(rows) if row.targets[0].endswith(name))
+    q, *rest = rows[at].sources
+    if change == "swap":
+        rows[at] = replace(rows[at], sources=(rest[0], q, *rest[1:]))
+    else:
+        rows[at] = replace(rows[at], pattern="(h e) d -> d (h e)")
+    wrong = replace(variant, table=replace(variant.table, rows=tuple(rows)))
+    listing = Listing("huggingface", "ViTForImageClassification", "saved")
+    with pytest.raises(AssertionError):
+        check_values(listing, wrong.plan(listing.config))
+    check_values(listing, variant.plan(listing.config))

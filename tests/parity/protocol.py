@@ -73,7 +73,7 @@ class Job:
         parts += [f"f{self.fill}"] * bool(self.fill)
         parts += [self.dtype] * (self.dtype != "float32")
         parts += ["compiled"] * self.compiled + [self.mutant] * bool(self.mutant)
-        return "/".join(parts)
+        return "/".join([*parts, "+".join(self.names)])
 
     def to_json(self) -> dict[str, Any]:
         """All fields as JSON types."""

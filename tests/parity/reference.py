@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -57,19 +60,13 @@ class TorchTwin:
         }
 
 
-def same_kernels(device: str):
+def same_kernels(device: str) -> AbstractContextManager:
     """On CUDA, one attention kernel for both twins; on the CPU there is one anyway."""
-    backends = [SDPBackend.MATH] if device == "cuda" else list(_all_kernels())
-    return sdpa_kernel(backends)
-
-
-def _all_kernels():
-    skipped = ("ERROR", "OVERRIDEABLE")
-    return (b for n, b in SDPBackend.__members__.items() if n not in skipped)
+    return sdpa_kernel(SDPBackend.MATH) if device == "cuda" else nullcontext()
 
 
 def settle(device: str) -> None:
-    """Exact float32 and one order of summation.
+    """Exact float32 and one order of summation, for a process of its own.
 
     Models this small only lose by sharing work among threads.
     """
@@ -79,3 +76,19 @@ def settle(device: str) -> None:
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.benchmark = False
+
+
+@contextmanager
+def settled(device: str) -> Iterator[None]:
+    """The same for a while."""
+    threads = torch.get_num_threads()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    cudnn = torch.backends.cudnn
+    before = (torch.backends.cuda.matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark)
+    settle(device)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic)
+        torch.backends.cuda.matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = before

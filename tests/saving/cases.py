@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from vit_config import ConfigError, ViTConfig
+from vit_config import ViTConfig
 
 Pair = tuple[tuple[str, Any], tuple[str, Any]]
 

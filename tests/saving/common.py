@@ -14,7 +14,6 @@ from keras_vit.guard import all_layers, seed_generators
 from vit_config import ViTConfig
 
 
-
 def config_2d(**changes: Any) -> ViTConfig:
     """A small 2D classifier."""
     fields = {

@@ -6,11 +6,29 @@ from pathlib import Path
 
 import pytest
 
-from tests.saving.backends import Results, Step, run_steps, step_names, available
+from tests.saving.backends import ROOT, Results, Step, available, run_steps, step_names
 from tests.saving.cases import Case, matrix
 
 FOREIGN = 6
 """Cases of a backend that the others load, too, in the default run."""
+
+
+def _compat() -> tuple[tuple[str, str, str], ...]:
+    """(version, model, format) of all files that earlier releases wrote."""
+    found = []
+    folder = ROOT / "tests" / "compat"
+    for kind, suffix in KINDS.items():
+        for path in folder.glob(f"*/*{suffix}"):
+            found.append((path.parent.name, path.name.removesuffix(suffix), kind))
+    return tuple(sorted(found))
+
+
+KINDS = {
+    "keras": ".keras.gz",
+    "weights.h5": ".weights.h5.gz",
+    "safetensors": ".safetensors",
+}
+COMPAT = _compat()
 
 
 def share(backend: str, every: bool = False) -> tuple[Case, ...]:
@@ -46,8 +64,13 @@ class Runs:
         """What a fresh process says about them, and about other backends'."""
         for source in available():
             self.made(source)
-        steps = [*self._matrix("load", backend), *_steps("steps_life", "load_")]
-        return self._run(backend, "default", "load", [*steps, *self._foreign(backend)])
+        steps = [
+            *self._matrix("load", backend),
+            *self._foreign(backend),
+            *_steps("steps_life", "load_"),
+            *_compat_steps(),
+        ]
+        return self._run(backend, "default", "load", steps)
 
     def made_all(self, backend: str) -> Results:
         """As `made`, the whole matrix and nothing else."""
@@ -106,6 +129,17 @@ def _steps(module: str, prefix: str) -> list[Step]:
     return [
         (f"{prefix}{name}", f"{module}:{prefix}{name}", {})
         for name in step_names(module, prefix)
+    ]
+
+
+def _compat_steps() -> list[Step]:
+    return [
+        (
+            f"compat {version} {name} {kind}",
+            "steps_compat:load",
+            {"version": version, "name": name, "kind": kind},
+        )
+        for version, name, kind in COMPAT
     ]
 
 

@@ -1,0 +1,404 @@
+"""Proofs of the guard: what Keras reloads silently wrong is refused.
+
+Every proof has its control: with the guard switched off, the same load passes without
+an error or a warning, and the model is another one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+from unittest import mock
+
+import keras
+import numpy as np
+
+import keras_vit
+from keras_vit.block import LayerScale
+from keras_vit.guard import WeightsGuard
+from keras_vit.mlp import Mlp
+from keras_vit.named_weights import NamedWeights
+from tests.saving.common import (
+    config_2d,
+    demand_other,
+    demand_same,
+    demand_verified,
+    fill,
+    images,
+    plain_load,
+    run,
+    vits,
+    weights_of,
+)
+from tests.saving.tamper import (
+    EDITS,
+    nudge,
+    swap,
+    tampered_h5,
+    tampered_keras,
+    tampered_shard,
+    zero,
+)
+from vit_config import ViTConfig
+
+SHARD_GB = 16384 / 1024**3
+Action = Callable[[], Any]
+
+
+# ---- helpers -------------------------------------------------------------------
+
+
+def refuse(action: Action, *words: str, error: type[Exception] = ValueError) -> None:
+    """Fails unless the action raises the error, with these words in its message.
+
+    Raises:
+        AssertionError: Otherwise.
+    """
+    try:
+        action()
+    except error as raised:
+        text = str(raised)
+        missing = [word for word in words if word not in text]
+        if missing:
+            raise AssertionError(f"no {missing} in: {text}") from raised
+    else:
+        raise AssertionError("accepted")
+
+
+@contextlib.contextmanager
+def no_guard() -> Iterator[None]:
+    """Inside, loaded weights are not compared with the digests."""
+
+    def load_own_variables(self: WeightsGuard, store: Any) -> None:
+        self.verified, self.failure = True, None
+
+    with mock.patch.object(WeightsGuard, "load_own_variables", load_own_variables):
+        yield
+
+
+@contextlib.contextmanager
+def no_check() -> Iterator[None]:
+    """Inside, the constructor does not compare the weights with the config's."""
+    with mock.patch("keras_vit.vit.check_built", lambda model: None):
+        yield
+
+
+@contextlib.contextmanager
+def no_trace() -> Iterator[None]:
+    """Inside, the constructor does not trace `call`."""
+    spec = mock.patch.object(
+        keras_vit.ViT, "compute_output_spec", lambda self, *args: None
+    )
+    init = mock.patch.object(keras_vit.ViT, "init_weights", lambda self: None)
+    with spec, init:
+        yield
+
+
+def saved(name: str, model: keras.Model) -> np.ndarray:
+    """Saves a model in the three ways; returns its output."""
+    output = run(model, images(config_2d()))
+    model.save(f"{name}.keras")
+    model.save_weights(f"{name}.weights.h5")
+    model.save_weights(f"{name}.weights.json", max_shard_size=SHARD_GB)
+    return output
+
+
+def loads(name: str, config: ViTConfig) -> dict[str, Callable[[], keras.Model]]:
+    """All ways in which a saved ViT can be loaded."""
+
+    def weights(suffix: str) -> Callable[[], keras.Model]:
+        def load() -> keras.Model:
+            model = keras_vit.ViT(config)
+            model.load_weights(f"{name}.{suffix}")
+            return model
+
+        return load
+
+    return {
+        "keras.models.load_model": lambda: plain_load(f"{name}.keras"),
+        "keras_vit.load_model": lambda: keras_vit.load_model(f"{name}.keras"),
+        "keras": weights("keras"),
+        "weights.h5": weights("weights.h5"),
+        "weights.json": weights("weights.json"),
+    }
+
+
+# ---- a parent that forgets a child ---------------------------------------------
+
+
+class ForgetfulMlp(Mlp):
+    """Its `build` forgets one of two children."""
+
+    def build(self, input_shape: tuple) -> None:
+        self.fc1.build(input_shape)
+
+
+class SpecifiedMlp(ForgetfulMlp):
+    """The same, and it says its output's shape."""
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        return input_shape
+
+
+class LazyScale(LayerScale):
+    """Creates its weight when it is first called."""
+
+    def build(self, input_shape: tuple) -> None:
+        pass
+
+    def call(self, x: Any) -> Any:
+        if not hasattr(self, "gamma"):
+            self._tracker.unlock()  # or Keras itself refuses
+            super().build(x.shape)
+            self._tracker.lock()
+        return super().call(x)
+
+
+def check_forgotten_child() -> None:
+    for broken in (ForgetfulMlp, SpecifiedMlp):
+        with mock.patch("keras_vit.block.Mlp", broken):
+            _prove_unbuilt(broken.__name__, "blocks_0/mlp/fc2", config_2d())
+
+
+def check_lazy_weight() -> None:
+    with mock.patch("keras_vit.block.LayerScale", LazyScale):
+        config = config_2d(init_values=0.5)
+        _prove_unbuilt("LazyScale", "blocks_0/ls1", config)
+
+
+def _prove_unbuilt(name: str, path: str, config: ViTConfig) -> None:
+    x = images(config)
+    # 1. The constructor's check sees it.
+    with no_trace():
+        refuse(
+            lambda: keras_vit.ViT(config),
+            f"{path}/",
+            "never built",
+            error=keras_vit.WeightsError,
+        )
+    # 2. The constructor's trace cures it: what it makes has all weights, and reloads.
+    model = fill(keras_vit.ViT(config))
+    wanted = saved(name, model)
+    for way, load in loads(name, config).items():
+        model = load()
+        demand_same(run(model, x), wanted, f"{name}, {way}")
+        demand_verified(model)
+    # 3. Without both, the first call builds it, and the digests see that it is missing
+    # after a reload.
+    with no_trace(), no_check():
+        model = keras_vit.ViT(config)
+        run(model, x)
+        wanted = saved(name, fill(model))
+        for load in loads(name, config).values():
+            refuse(load)
+        # 4. Control: without the guard nothing is said, and the weights are random.
+        with no_guard():
+            for way, load in loads(name, config).items():
+                if way != "weights.json":  # sharded weights retry nothing
+                    demand_other(run(load(), x), wanted, f"{name}, {way}, no guard")
+
+
+# ---- order and names -----------------------------------------------------------
+
+
+class Reordered(keras_vit.ViT):
+    """Creates two tokens of one shape in the other order."""
+
+    def _add_token(self, name: str, count: int, trainable: bool = True) -> Any:
+        if name == "cls_token":
+            self.early = super()._add_token("dist_token", 1)
+        if name == "dist_token":
+            return self.early
+        return super()._add_token(name, count, trainable)
+
+
+def check_order_of_same_shapes() -> None:
+    config = config_2d(dist_token=True)
+    x = images(config)
+    wanted = saved("order", fill(keras_vit.ViT(config)))
+    # Own weights are stored by name: the order does not matter.
+    model = Reordered(config)
+    model.load_weights("order.weights.h5")
+    demand_same(run(model, x), wanted)
+    demand_verified(model)
+    # Stored by position, as Keras does by itself, they are exchanged.
+    layer = keras.layers.Layer
+    by_position = mock.patch.multiple(
+        NamedWeights,
+        save_own_variables=layer.save_own_variables,
+        load_own_variables=layer.load_own_variables,
+    )
+    with by_position:
+        wanted = saved("position", fill(keras_vit.ViT(config)))
+        model = Reordered(config)
+        refuse(lambda: model.load_weights("position.weights.h5"), "not the values")
+        with no_guard():
+            model.load_weights("position.weights.h5")
+            demand_other(run(model, x), wanted, "exchanged tokens")
+
+
+def check_shifted_names() -> None:
+    config = config_2d(pre_norm=True)
+    model = fill(keras_vit.ViT(config))
+    saved("shifted", model)
+    other = keras_vit.ViT(config_2d(pre_norm=False))
+    for suffix in ("weights.h5", "weights.json", "keras"):
+        path = f"shifted.{suffix}"
+        refuse(lambda path=path: other.load_weights(path), "norm/0: not the values")
+        # Nor does `skip_mismatch` excuse it.
+        refuse(
+            lambda path=path: other.load_weights(path, skip_mismatch=True),
+            "norm/0: not the values",
+            error=keras_vit.WeightsError,
+        )
+    tampered_keras(
+        "shifted.keras",
+        "no_pre_norm.keras",
+        config=lambda fields: fields["config"].update(pre_norm=False),
+    )
+    for load in (plain_load, keras_vit.load_model):
+        refuse(lambda load=load: load("no_pre_norm.keras"), "norm/0: not the values")
+    with no_guard():
+        other.load_weights("shifted.weights.h5")
+        found = weights_of(other)["norm/gamma"]
+        demand_same(found, weights_of(model)["norm_pre/gamma"], "the wrong norm")
+        plain_load("no_pre_norm.keras")
+
+
+# ---- changed files -------------------------------------------------------------
+
+
+def check_changed_files() -> None:
+    config = config_2d()
+    x = images(config)
+    wanted = saved("good", fill(keras_vit.ViT(config)))
+    words = {"drop_digests": "no weight digests", "spoil_digests": ""}
+    for name, edit in EDITS.items():
+        tampered_keras("good.keras", f"{name}.keras", edit)
+        tampered_h5("good.weights.h5", f"{name}.weights.h5", edit)
+        ways = loads(name, config)
+        if name in ("nudge", "zero"):
+            tampered_shard("good.weights.json", f"{name}.weights.json", edit)
+        else:
+            ways.pop("weights.json")
+        for load in ways.values():
+            refuse(load, words.get(name, "not the values that were saved"))
+        with no_guard():
+            for way, load in ways.items():
+                found = run(load(), x)
+                if edit in (zero, swap):
+                    demand_other(found, wanted, f"{name}, {way}, no guard")
+
+
+def check_changed_file_inside_other_models() -> None:
+    vit = keras_vit.ViT(config_2d(num_classes=0))
+    inputs = keras.Input((24, 16, 3))
+    outer = keras.Model(inputs, keras.layers.Dense(2)(vit(inputs)))
+    wanted = saved("outer", fill(outer))
+    tampered_keras("outer.keras", "outer_bad.keras", swap)
+    tampered_h5("outer.weights.h5", "outer_bad.weights.h5", swap)
+    actions = [
+        lambda: plain_load("outer_bad.keras"),
+        lambda: keras_vit.load_model("outer_bad.keras"),
+        lambda: outer.load_weights("outer_bad.weights.h5"),
+    ]
+    for action in actions:
+        refuse(action, "not the values that were saved")
+    (inner,) = vits(outer)
+    if inner._guard.verified:
+        raise AssertionError("verified, though the file was refused")
+    with no_guard():
+        found = run(plain_load("outer_bad.keras"), images(config_2d()))
+        demand_other(found, wanted, "exchanged matrices")
+
+
+def check_other_layers_are_not_covered() -> None:
+    """The limit that the documentation states: what is around the ViT."""
+    vit = keras_vit.ViT(config_2d(num_classes=0))
+    inputs = keras.Input((24, 16, 3))
+    outer = fill(keras.Model(inputs, keras.layers.Dense(2, name="top")(vit(inputs))))
+    wanted = saved("covered", outer)
+
+    def spoil_top(file: Any) -> None:
+        file["layers/dense/vars/0"][...] *= 2
+
+    tampered_keras("covered.keras", "spoilt_top.keras", spoil_top)
+    model = plain_load("spoilt_top.keras")
+    demand_verified(model)
+    demand_other(run(model, images(config_2d())), wanted, "the head around the ViT")
+
+
+def check_a_good_file_after_a_bad_one() -> None:
+    config = config_2d()
+    wanted = saved("fine", fill(keras_vit.ViT(config)))
+    tampered_h5("fine.weights.h5", "bad.weights.h5", nudge)
+    model = keras_vit.ViT(config)
+    for _ in range(2):
+        refuse(lambda: model.load_weights("bad.weights.h5"), "not the values")
+        if model._guard.verified:
+            raise AssertionError("verified, though the file was refused")
+        model.load_weights("fine.weights.h5")
+        demand_verified(model)
+        demand_same(run(model, images(config)), wanted)
+
+
+# ---- other heads ---------------------------------------------------------------
+
+
+def check_classifier_and_feature_files() -> None:
+    classifier = fill(keras_vit.ViT(config_2d()))
+    features = fill(keras_vit.ViT(config_2d(num_classes=0)), seed=1)
+    saved("classifier", classifier)
+    saved("features", features)
+    for suffix in ("keras", "weights.h5", "weights.json"):
+        refuse(lambda s=suffix: classifier.load_weights(f"features.{s}"), "head")
+        refuse(
+            lambda s=suffix: features.load_weights(f"classifier.{s}"),
+            "in the file, not in the model: head/0",
+        )
+    with no_guard():  # Keras would take it
+        features.load_weights("classifier.weights.h5")
+    # Asked for, it is right, and the rest is compared.
+    features.load_weights("classifier.weights.h5", skip_mismatch=True)
+    demand_verified(features)
+    tampered_h5("classifier.weights.h5", "bad_classifier.weights.h5", nudge)
+    refuse(
+        lambda: features.load_weights("bad_classifier.weights.h5", skip_mismatch=True),
+        "not the values",
+        error=keras_vit.WeightsError,
+    )
+    features.load_weights("features.weights.h5")  # strict again
+    refuse(lambda: features.load_weights("classifier.weights.h5"), "head/0")
+
+
+# ---- a subclass with weights of its own ----------------------------------------
+
+
+class Wider(keras_vit.ViT):
+    """Adds a weight that the config does not have."""
+
+    def build(self, input_shape: tuple) -> None:
+        self.extra = self.add_weight(name="extra", shape=(2,))
+        super().build(input_shape)
+
+
+def check_weights_that_the_config_does_not_have() -> None:
+    refuse(
+        lambda: Wider(config_2d()),
+        "extra: the config has no such weight",
+        error=keras_vit.WeightsError,
+    )
+
+
+def check_legacy_h5() -> None:
+    """The old format stores no digests: our loader says so, Keras' does not."""
+    vit = keras_vit.ViT(config_2d(num_classes=0))
+    inputs = keras.Input((24, 16, 3))
+    outer = fill(keras.Model(inputs, keras.layers.Dense(2)(vit(inputs))))
+    outer.save("legacy.h5")
+    refuse(
+        lambda: keras_vit.load_model("legacy.h5"),
+        "no weights were loaded",
+        error=keras_vit.WeightsError,
+    )

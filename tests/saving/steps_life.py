@@ -378,6 +378,7 @@ def load_frozen() -> None:
             raise AssertionError(f"{trainable(model)}, was {wanted}")
         if load("all_frozen.keras").trainable_weights:
             raise AssertionError("trainable again")
+    model.trainable = False  # TensorFlow: assigning what an attribute is does nothing
     model.trainable = True
     if len(model.trainable_weights) != len(model.weights):
         raise AssertionError("cannot be thawed")

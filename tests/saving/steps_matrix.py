@@ -8,8 +8,15 @@ import keras
 import numpy as np
 
 import keras_vit
-from tests.saving.common import fill, images, plain_load, relative_rms, run, store
-from tests.saving.common import stored
+from tests.saving.common import (
+    fill,
+    images,
+    plain_load,
+    relative_rms,
+    run,
+    store,
+    stored,
+)
 from vit_config import ViTConfig
 
 SHARD_GB = 16384 / 1024**3  # more than the largest weight

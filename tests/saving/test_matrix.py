@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.saving.backends import BACKENDS, backend_param, available, value_of
+from tests.saving.backends import BACKENDS, available, backend_param, value_of
 from tests.saving.cases import FACTORS, ILLEGAL, legal, make_config, matrix, pairs_of
 from tests.saving.conftest import Runs, foreign, share
 from vit_config import ConfigError

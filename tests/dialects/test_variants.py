@@ -1,0 +1,237 @@
+"""The laws that every variant obeys, over many configs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from converters.dialects import NAMES, find, load
+from converters.dialects.base import renamed
+from converters.dialects.derive import Given, complete
+from converters.dialects.reading import Foreign
+from converters.dialects.recognise import matches
+from converters.engine import MemorySource, Pipe
+from converters.report import ConversionError
+from converters.rules import CANONICAL, ZERO, Row, Table, TableError
+from tests.dialects.common import MONAI
+from tests.fill import fill_weights
+from vit_config import ViTConfig
+
+BASE = {
+    "img_size": (12, 8),
+    "patch_size": (4, 2),
+    "embed_dim": 12,
+    "depth": 4,
+    "num_heads": 3,
+    "mlp_dim": 20,
+}
+CONFIGS = {
+    **MONAI,
+    "vit": ViTConfig(**BASE, num_classes=3),
+    "deit3": ViTConfig(**BASE, init_values=1.0, pos_embed_tokens="patch"),
+    "dinov2": ViTConfig(**BASE, init_values=1.0, reg_tokens=2, pos_embed_tokens="cls"),
+    "dinov2_g": ViTConfig(
+        **BASE,
+        init_values=1.0,
+        pos_embed_tokens="cls",
+        mlp_layer="swiglu",
+        act_layer="silu",
+    ),
+    "clip": ViTConfig(**BASE, pre_norm=True, patch_bias=False, act_layer="quick_gelu"),
+    "siglip": ViTConfig(**BASE, class_token=False, global_pool="map"),
+    "deit": ViTConfig(**BASE, dist_token=True, distilled=True, num_classes=3),
+}
+OURS = ("monai", "timm", "facebook")
+VARIANTS = [v for name in OURS for v in load(name).variants]
+PAIRS = [
+    pytest.param(variant, config, id=f"{variant.name}-{name}")
+    for variant in VARIANTS
+    for name, config in CONFIGS.items()
+    if not variant.problems(config)
+]
+
+
+def test_every_variant_holds_some_config():
+    held = {pair.values[0].name for pair in PAIRS}
+    assert held == {v.name for v in VARIANTS if v.export}
+
+
+@pytest.mark.parametrize("variant, config", PAIRS)
+def test_there_and_back_is_bit_identical(variant, config):
+    arrays = fill_weights(config)
+    foreign = Foreign(MemorySource(arrays), config, variant)
+    written = {name: foreign.read(name) for name in foreign.tensors}
+    assert {n: v.shape for n, v in written.items()} == {
+        n: t.shape for n, t in foreign.tensors.items()
+    }
+    assert not any(
+        name in variant.fills(config) for name in variant.plan(config).source_shapes
+    )
+    back = Pipe(MemorySource(written), variant.plan(config))
+    assert set(back.tensors) == set(arrays) == set(CANONICAL.plan(config).target_shapes)
+    for name, values in arrays.items():
+        assert back.read(name).tobytes() == values.tobytes()
+
+
+@pytest.mark.parametrize("variant, config", PAIRS)
+def test_names_prove_one_variant_only(variant, config):
+    """Among all dialects there are, and behind a prefix, too."""
+    names = {*variant.plan(config, "a.b.").source_shapes}
+    names |= {f"a.b.{name}" for name in variant.fills(config)}
+    found = [match.variant.name for match in matches(names)]
+    if variant.name.startswith("monai@0.9"):
+        assert found == [variant.name.replace("0.9", "1.0")]  # the same names
+    else:
+        assert found == [variant.name]
+
+
+@pytest.mark.parametrize("variant, config", PAIRS)
+def test_file_says_all_but_what_it_cannot(variant, config):
+    shapes = variant.plan(config).source_shapes
+    names = (
+        "num_heads",
+        "img_size",
+        "norm_eps",
+        "act_layer",
+        "global_pool",
+        "patch_size",
+    )
+    fields = {name: getattr(config, name) for name in names}
+    found = complete(variant, shapes, Given(changes=fields), "file")
+    wanted = config.architecture()
+    assert found.num_pos_tokens == config.num_pos_tokens
+    for name, value in found.architecture().items():
+        if name in ("pos_embed_tokens", "pos_resize", "weight_init", "init_values"):
+            continue
+        assert value == wanted[name], name
+    assert complete(variant, shapes, Given(config), "file") == config
+
+
+@pytest.mark.parametrize("variant, config", PAIRS)
+def test_drops_are_no_weights(variant, config):
+    assert not set(variant.drops(config)) & set(variant.plan(config).source_shapes)
+    assert set(variant.fills(config)) <= set(variant.drops(config))
+    assert all(variant.drops(config).values())
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    dims=st.sampled_from([2, 3]),
+    patch=st.tuples(*[st.integers(1, 4)] * 3),
+    chans=st.integers(1, 4),
+    width=st.integers(1, 3),
+    bias=st.booleans(),
+    classes=st.integers(0, 3),
+    perceptron=st.booleans(),
+)
+def test_any_monai_config_there_and_back(
+    dims, patch, chans, width, bias, classes, perceptron
+):
+    config = ViTConfig.from_dialect(
+        "monai",
+        {
+            "spatial_dims": dims,
+            "in_channels": chans,
+            "img_size": [2 * p for p in patch[:dims]],
+            "patch_size": patch[:dims],
+            "hidden_size": 3 * width,
+            "mlp_dim": 5,
+            "num_layers": 2,
+            "num_heads": 3,
+            "qkv_bias": bias,
+            "classification": classes > 0,
+            "num_classes": classes or 2,
+        },
+    )
+    spec = "monai@1.6+perceptron" if perceptron else "monai@1.6"
+    variant = find(spec)[1][0]
+    arrays = fill_weights(config)
+    foreign = Foreign(MemorySource(arrays), config, variant)
+    kernel = arrays["patch_embed.proj.weight"]
+    if perceptron:
+        rows = foreign.read("patch_embedding.patch_embeddings.1.weight")
+        wanted = np.moveaxis(kernel, 1, -1).reshape(len(kernel), -1)
+        assert np.array_equal(rows, wanted)
+    for name, values in arrays.items():
+        assert (
+            Pipe(foreign, variant.plan(config)).read(name).tobytes() == values.tobytes()
+        )
+
+
+# ---- releases and registry -------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "spec, names",
+    {
+        "monai@1.6.1": ["monai@1.6", "monai@1.6+perceptron"],
+        "monai@1.3": ["monai@1.0", "monai@1.0+perceptron"],
+        "monai@1.5.2+perceptron": ["monai@1.4+perceptron"],
+        "monai@0.8.1": ["monai@0.7", "monai@0.7+perceptron"],
+        "monai@2.0": ["monai@1.6", "monai@1.6+perceptron"],
+        "monai@mae": ["monai@mae"],
+        "timm": ["timm", "timm@swiglu"],
+    }.items(),
+)
+def test_releases(spec, names):
+    assert [variant.name for variant in find(spec)[1]] == names
+
+
+@pytest.mark.parametrize("spec", ["monai@0.6", "monai@x", "monay", "timm@4", "", "@"])
+def test_unknown_releases_and_names(spec):
+    with pytest.raises(ConversionError, match=r"there is no dialect|has no"):
+        find(spec)
+
+
+def test_every_name_loads_and_stands_in_front_of_its_variants():
+    for name in NAMES:
+        dialect = load(name)
+        assert dialect.name == name
+        for variant in dialect.variants:
+            assert variant.name.partition("@")[0] == name
+            assert not variant.signature & variant.absent
+
+
+# ---- what tables are made of ------------------------------------------------------
+
+
+def test_zero_part_is_read_as_zeros_and_not_written():
+    row = Row(("q", ZERO, "v"), ("blocks.0.attn.qkv.bias",), "s (h e) -> (s h e)")
+    plan = Table("zero", (row,)).plan(CONFIGS["vit"])
+    assert list(plan.source_shapes) == ["q", "v"]
+    arrays = {name: np.full(12, n, np.float32) for n, name in enumerate("qv", 1)}
+    merged = Pipe(MemorySource(arrays), plan)
+    assert list(merged.read("blocks.0.attn.qkv.bias")) == [1] * 12 + [0] * 12 + [2] * 12
+    back = Pipe(merged, plan.inverse())
+    assert list(back.tensors) == ["q", "v"]
+    assert all(back.read(n).tobytes() == v.tobytes() for n, v in arrays.items())
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        Row((ZERO,), ("a",), "d -> d"),
+        Row((ZERO, ZERO), ("a",), "t d -> (t d)"),
+        Row(("b", ZERO), ("a", ZERO), "t d -> t d"),
+    ],
+)
+def test_zero_may_not_be_all_there_is(row):
+    with pytest.raises(TableError, match="ZERO"):
+        Table("zero", (row,))
+
+
+def test_renamed_refuses_a_name_that_is_nobody_s():
+    with pytest.raises(ValueError, match=r"called blocks\.\{i\}\.norm3"):
+        renamed({"blocks.{i}.norm3": "x"})
+
+
+def test_renamed_takes_the_longest_name_and_cuts_at_dots():
+    rows = renamed({"norm": "n", "blocks.{i}.norm1": "b.{i}.x", "head": None})
+    names = {row.targets[0]: row.sources[0] for row in rows}
+    assert names == {
+        "blocks.{i}.norm1.weight": "b.{i}.x.weight",
+        "blocks.{i}.norm1.bias": "b.{i}.x.bias",
+        "norm.weight": "n.weight",
+        "norm.bias": "n.bias",
+    }

@@ -1,0 +1,289 @@
+"""Which jobs there are, and how their results are judged.
+
+Knows no framework; the tests and `tools/report_parity.py` share it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from tests.cases import CASES
+from tests.parity.golden_cases import case_names
+from tests.parity.protocol import EVERYTHING, GRADIENTS, KINDS, Arrays, Job, groups
+from tests.parity.rms import (
+    LEAST_INPUTS,
+    Verdict,
+    exactness,
+    judge_gradients,
+    judge_logits,
+    judge_tokens,
+)
+from tests.saving.backends import BACKENDS
+
+BATCH = LEAST_INPUTS
+
+SAMPLE = (
+    *("two_classes", "tanh_head", "distilled", "map_prefix", "all_prefixes"),
+    *("dual_norm", "qv_bias", "qk_norm", "swiglu", "tanh_3d"),
+)
+"""Cases of which the default run does more than outputs on tensorflow and jax."""
+
+FULL = ("all_prefixes", "features_3d")
+"""Cases of which the default run looks at every output on tensorflow and jax."""
+
+EXACT = {"tensorflow": SAMPLE, "jax": ("all_prefixes", "gelu_tanh"), "torch": SAMPLE}
+"""Cases of which the default run has float64 outputs."""
+
+
+# ---- jobs -----------------------------------------------------------------------
+
+
+def bit_jobs(case: str) -> list[Job]:
+    """What must be bit-identical: everything, all kinds of input, batches 1 and 3."""
+    config = CASES[case]
+    every = (*groups(config), GRADIENTS)
+    most = ("tap", "attention", GRADIENTS)
+    few = ("tap",) if case == "wide" else ("tap", GRADIENTS)
+    return [
+        Job(case, config, every),
+        Job(case, config, most, impl="explicit"),
+        Job(case, config, ("tap",), batch=1, seed=1),
+        Job(case, config, few, kind="low_variance", batch=1),
+        Job(case, config, few, kind="large", batch=3, impl="explicit"),
+        Job(case, config, few, kind="zeros", batch=1),
+    ]
+
+
+def all_bit_jobs(case: str) -> list[Job]:
+    """The same in all combinations."""
+    config = CASES[case]
+    every = (*groups(config), GRADIENTS)
+    return [
+        Job(case, config, every, kind=kind, batch=batch, impl=impl, fill=1)
+        for kind in KINDS
+        for batch in (1, 3)
+        for impl in ("fused", "explicit")
+    ]
+
+
+def output_jobs(case: str, everything: bool = False) -> list[Job]:
+    """Outputs for the RMS rule."""
+    config = CASES[case]
+    taps = ("tap",)
+    full = groups(config) if everything or case in FULL else taps
+    jobs = [
+        Job(case, config, full, batch=BATCH),
+        Job(case, config, taps, kind="low_variance", batch=BATCH),
+    ]
+    if everything or case in SAMPLE:
+        jobs += [
+            Job(case, config, taps, kind="large", batch=BATCH),
+            Job(case, config, taps, kind="zeros", batch=1),
+            Job(case, config, taps, batch=BATCH, impl="explicit"),
+        ]
+    if everything:
+        jobs += [
+            Job(case, config, full, batch=1),
+            Job(case, config, full, batch=3),
+            Job(case, config, full, batch=3, compiled=True),
+            Job(case, config, taps, batch=BATCH, compiled=True),
+            Job(case, config, taps, kind="large", batch=BATCH, impl="explicit"),
+        ]
+    return jobs
+
+
+def gradient_jobs(case: str, everything: bool = False) -> list[Job]:
+    """Gradients for the RMS rule."""
+    config, names = CASES[case], (GRADIENTS,)
+    jobs = [Job(case, config, names)] if everything or case in SAMPLE else []
+    if everything:
+        jobs += [
+            Job(case, config, names, kind="low_variance"),
+            Job(case, config, names, impl="explicit"),
+            Job(case, config, names, fill=1, seed=1),
+        ]
+    return jobs
+
+
+def exact_jobs(case: str, backend: str, everything: bool = False) -> list[Job]:
+    """Everything in float64."""
+    config = CASES[case]
+    names = (*groups(config, ("tap", "attention", "prefix_norm")), GRADIENTS)
+    jobs = []
+    if everything or case in EXACT[backend]:
+        jobs += [Job(case, config, names, dtype="float64")]
+    if everything:
+        jobs += [
+            Job(case, config, names, kind="low_variance", dtype="float64"),
+            Job(case, config, names, impl="explicit", dtype="float64"),
+        ]
+    return jobs
+
+
+MUTANTS = {
+    "tanh_gelu": ("vit", "noise"),
+    "eps_1e-5": ("vit", "low_variance"),
+    "eps_1e-12": ("vit", "low_variance"),
+    "keras_default_eps": ("vit", "noise"),
+    "transposed_square_weight": ("vit", "noise"),
+    "swapped_q_k": ("vit", "noise"),
+    "transposed_positions": ("vit", "noise"),
+    "transposed_patch_kernel": ("vit", "noise"),
+}
+"""Mistakes that the rule has to see: the case and the kind of input to see it on."""
+
+UNSEEN = ("vit", "noise", "dropped_key_bias")
+"""A mistake that no output shows: softmax does not see what all keys have in common."""
+
+
+def mutant_job(mutant: str) -> Job:
+    """The job that a mistake is to be seen in."""
+    case, kind = MUTANTS.get(mutant, UNSEEN[:2])
+    return Job(case, CASES[case], ("tap",), kind=kind, batch=BATCH, mutant=mutant)
+
+
+def default_jobs(backend: str) -> list[Job]:
+    """All jobs of one backend in the default run."""
+    jobs: list[Job] = []
+    for case in CASES:
+        if backend == "torch":
+            jobs += bit_jobs(case)
+        else:
+            jobs += [*output_jobs(case), *gradient_jobs(case)]
+        jobs += exact_jobs(case, backend)
+    if backend != "torch":
+        jobs += [mutant_job(mutant) for mutant in (*MUTANTS, UNSEEN[2])]
+    return jobs
+
+
+def slow_jobs(backend: str) -> list[Job]:
+    """All jobs of one backend in the slow run."""
+    jobs: list[Job] = []
+    for case in CASES:
+        if backend == "torch":
+            jobs += all_bit_jobs(case)
+        else:
+            jobs += [*output_jobs(case, True), *gradient_jobs(case, True)]
+        jobs += exact_jobs(case, backend, True)
+    return jobs
+
+
+def golden_share(backend: str, wanted: Iterable[str], every: bool = False) -> list[str]:
+    """Golden cases of a backend; in the default run they are shared among all."""
+    names = case_names()
+    if every:
+        return names
+    wanted = list(wanted)
+    return names[wanted.index(backend) :: len(wanted)]
+
+
+CLEAN = (
+    *("vit", "one_class", "two_classes", "tanh_head", "distilled", "avg", "map"),
+    *("max", "registers", "qv_bias", "swiglu", "head_dim", "gelu_tanh"),
+    *("vit_3d", "tanh_3d", "pooled_3d"),
+)
+FILLS = 32
+
+
+def clean_jobs() -> list[Job]:
+    """512 pairs of correct models, to count the rule's false alarms."""
+    return [
+        Job(case, CASES[case], ("output", "features"), **options)
+        for case in CLEAN
+        for i in range(1, FILLS + 1)
+        for options in [{"batch": BATCH, "fill": i, "seed": i, "compiled": True}]
+    ]
+
+
+# ---- judging --------------------------------------------------------------------
+
+
+def gradients_of(arrays: Arrays) -> Arrays:
+    """The gradients among outputs, ready to be judged.
+
+    LayerNorm's offset on the keys adds the same to every score of a row, which softmax
+    does not see: its gradient is zero, and rounding all that can be measured. It is
+    joined to the offset on the queries, so that it is measured by that one's scale.
+    """
+    found = {n: a for n, a in arrays.items() if n.startswith(f"{GRADIENTS}.")}
+    for name in [name for name in found if name.endswith(".k_norm.bias")]:
+        partner = name.replace(".k_norm.", ".q_norm.")
+        found[partner] = np.concatenate([found[partner], found.pop(name)])
+    return found
+
+
+JUDGED_TAPS = ("tap.norm", "residual2", "attn.maps")
+"""Taps that are tokens, or maps; all others are single steps of the way."""
+
+
+def is_judged(name: str) -> bool:
+    """Whether the rule speaks about an output."""
+    if name.startswith(f"{GRADIENTS}."):
+        return False
+    return not name.startswith("tap.") or name.endswith(JUDGED_TAPS)
+
+
+def judge(job: Job, given: Arrays, reference: Arrays, oracle: Arrays) -> list[Verdict]:
+    """All verdicts on one job.
+
+    Raises:
+        ValueError: If names, shapes or types differ.
+    """
+    if not given.keys() == reference.keys() == oracle.keys():
+        odd = (given.keys() ^ reference.keys()) | (given.keys() ^ oracle.keys())
+        raise ValueError(f"{job.key}: outputs of one side only: {sorted(odd)}")
+    verdicts = []
+    for name, exact in oracle.items():
+        triple = (given[name], reference[name], exact)
+        if len({array.shape for array in triple}) > 1:
+            raise ValueError(f"{job.key} {name}: {[a.shape for a in triple]}")
+        if not is_judged(name) or exact.size == 0:
+            continue
+        if exact.ndim > 2:
+            verdicts.append(judge_tokens(name, *triple))
+        elif len(exact) >= LEAST_INPUTS:
+            verdicts.append(judge_logits(name, *triple))
+    if GRADIENTS in job.names:
+        verdicts += judge_gradients(*map(gradients_of, (given, reference, oracle)))
+    return verdicts
+
+
+def inexact(job: Job, given: Arrays, oracle: Arrays) -> Iterator[tuple[str, float]]:
+    """Every float64 output with its difference, relative to the scale."""
+    if given.keys() != oracle.keys():
+        odd = sorted(given.keys() ^ oracle.keys())
+        raise ValueError(f"{job.key}: outputs of one side only: {odd}")
+    grads = [gradients_of(arrays) for arrays in (given, oracle)]
+    for name in oracle:
+        if not name.startswith(f"{GRADIENTS}.") and oracle[name].size:
+            yield name, exactness(given[name], oracle[name])
+    for name in grads[1]:
+        yield name, exactness(grads[0][name], grads[1][name])
+
+
+def unequal(given: Arrays, reference: Arrays) -> dict[str, float]:
+    """Outputs that are not the same bits, with their largest difference.
+
+    Raises:
+        ValueError: If names, shapes or types differ.
+    """
+    if given.keys() != reference.keys():
+        odd = sorted(given.keys() ^ reference.keys())
+        raise ValueError(f"outputs of one side only: {odd}")
+    found = {}
+    for name, theirs in reference.items():
+        ours = given[name]
+        if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
+            raise ValueError(
+                f"{name}: {ours.shape} {ours.dtype}, {theirs.shape} {theirs.dtype}"
+            )
+        if ours.tobytes() != theirs.tobytes():
+            found[name] = float(np.abs(ours - theirs).max())
+    return found
+
+
+def other_backends() -> tuple[str, ...]:
+    """Backends that round elsewhere."""
+    return tuple(backend for backend in BACKENDS if backend != "torch")
