@@ -137,14 +137,8 @@ def save_keras(model: Any, path: PathLike, *, force: bool = False) -> None:
     Raises:
         ConversionError: If the path may not be written, or a weight is not finite.
     """
-    from converters.files.h5_file import guard_key
-
     guard: Any = import_module("keras_vit.guard")
-    plan = KERAS.plan(model.config)
-    names = {guard_key(name): name for name in plan.target_shapes}
-    arrays = {
-        names.get(key, key): np.asarray(v) for key, v in guard.own_variables(model)
-    }
+    arrays = {path: np.asarray(value) for path, value in guard.own_variables(model)}
     _save(MemorySource(arrays), model.config, Path(path), force, keras=True)
 
 

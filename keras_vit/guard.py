@@ -211,17 +211,21 @@ def is_quantized(layer) -> bool:
 
 
 def own_variables(model):
-    """Yields (key, array) of everything that saving the model writes.
+    """Yields (path, array) of everything that saving the model writes.
 
     Asks each layer's own `save_own_variables`, so that what is merged or packed on
-    saving (LoRA, quantisation) is seen as it is written.
+    saving (LoRA, quantisation) is seen as it is written. Named by the variable and not
+    by its key, which is a position: two that change places are seen, too.
     """
     for layer in all_layers(model):
         store = {}
         layer.save_own_variables(store)
-        for name, value in store.items():
-            prefix = model.relative_path(layer)
-            yield f"{prefix}/{name}" if prefix else name, ops.convert_to_numpy(value)
+        prefix = model.relative_path(layer)
+        merged = iter(("kernel", "kernel_scale", "kernel_zero"))  # LoRA: no variables
+        for value in store.values():
+            name = value.name if isinstance(value, keras.Variable) else next(merged)
+            path = f"{prefix}/{name}" if prefix else name
+            yield path, ops.convert_to_numpy(value)
 
 
 def seed_generators(model):

@@ -32,6 +32,8 @@ def load_model(path: str | PathLike[str], *, dtype=None, **kwargs) -> keras.Mode
         try:
             model = keras.models.load_model(path, **kwargs)
         except ValueError as error:
+            if "could not be loaded" not in str(error):
+                raise  # no such file, an unknown class, ...
             raise WeightsError(f"{path}: {error}") from error
     unchecked = [
         layer.name

@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_vit.guard import all_layers, is_quantized, layer_at
+from keras_vit.guard import WeightsError, all_layers, is_quantized, layer_at
 
 
 class Saved:
@@ -27,7 +27,9 @@ class Saved:
         finally:
             self._guard.partial = False
         if not self._guard.verified:
-            raise self._guard.failure
+            raise self._guard.failure or WeightsError(
+                f"{filepath}: a format that has no weight digests; nothing was compared"
+            )
 
     def get_config(self):
         """The one config, and what Keras itself needs to make the model again."""

@@ -126,7 +126,7 @@ def table(report: DemoReport, *, plain: bool) -> Table:
     found = Table(
         box=lines,
         pad_edge=False,
-        collapse_padding=True,
+        collapse_padding=not plain,
         header_style="" if plain else "bold",
     )
     found.add_column("model\nmode", no_wrap=True)

@@ -18,6 +18,7 @@ def target_variant(spec: str, config: ViTConfig) -> Variant:
         ConversionError: If none can hold the config, with every reason.
     """
     _, variants = find(spec)
+    variants = tuple(v for v in variants if v.export) or variants
     came = config.source.dialect if config.source else None
     ranked = sorted(variants, key=lambda variant: variant.name != came)
     reasons = {variant.name: variant.problems(config) for variant in ranked}

@@ -10,7 +10,7 @@ import numpy as np
 
 from converters.engine import Array, Hasher, Source, TensorInfo, np_dtype, sha256
 from converters.files.base import check_input, merge_configs
-from converters.files.keras_layout import GUARD, Group, key_of, layout
+from converters.files.keras_layout import GUARD, Group, layout
 from converters.files.strict_json import JsonError, canonical, strict_object
 from converters.report import ConversionError, Issue, printable, refusal
 from converters.rules import KERAS, Plan
@@ -101,7 +101,7 @@ class WeightsH5Reader:
             raise refusal(f"{name}: damaged HDF5: {text}", file=self.path) from None
         array = np.ascontiguousarray(raw).view(np_dtype(info.dtype)).reshape(info.shape)
         known = self._places[name] != name  # else it stands where no weight belongs
-        saved = self.digests.get(guard_key(name)) if self.verify and known else None
+        saved = self.digests.get(name) if self.verify and known else None
         if saved is not None and saved != [info.dtype, list(info.shape), sha256(array)]:
             raise ConversionError(
                 [
@@ -143,12 +143,6 @@ def open_h5(path: Path, file: BinaryIO | None = None) -> Any:
     except OSError as error:
         text = printable(error, 200)
         raise refusal(f"not readable as HDF5: {text}", file=path) from None
-
-
-def guard_key(path: str) -> str:
-    """Key of a weight among the digests: its layer's path and its key there."""
-    layer = path.rpartition("/")[0]
-    return f"{layer}/{key_of(path)}".lstrip("/")
 
 
 def scan(h5: Any, path: Path) -> dict[str, TensorInfo]:
@@ -277,9 +271,9 @@ def write_h5(file: Path | BinaryIO, source: Source, config: ViTConfig) -> Saved:
             target = _group(h5, group.vars, group.name or "vit")
             for key, name in group.weights:
                 array = np.ascontiguousarray(source.read(name))
-                hasher.add(guard_key(name), array)
+                hasher.add(name, array)
                 _put(target, key, array)
-                samples[guard_key(name)] = _sample(array)
+                samples[name] = _sample(array)
         digests = {
             key: [dtype, list(shape), sha]
             for key, (dtype, shape, sha) in hasher.digests().items()

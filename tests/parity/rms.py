@@ -27,7 +27,7 @@ __all__ = [
     "rms",
 ]
 
-FEW = 64
+FEW = 256
 """A gradient of fewer numbers is not judged alone."""
 
 
@@ -104,7 +104,7 @@ def judge_gradients(
 ) -> list[Verdict]:
     """Judges the gradient of every weight.
 
-    A tensor of at least 64 numbers is judged alone, as tokens are. Below that chance
+    A tensor of at least 256 numbers is judged alone, as tokens are. Below that chance
     decides (of 24 numbers one in 2000 correct ones exceeds 2), so the others are pooled,
     each measured in units of its own floor.
 

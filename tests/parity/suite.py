@@ -97,12 +97,14 @@ def output_jobs(case: str, everything: bool = False) -> list[Job]:
 def gradient_jobs(case: str, everything: bool = False) -> list[Job]:
     """Gradients for the RMS rule."""
     config, names = CASES[case], (GRADIENTS,)
-    jobs = [Job(case, config, names)] if everything or case in SAMPLE else []
+    jobs = []
+    if everything or case in SAMPLE:
+        jobs += [Job(case, config, names, batch=BATCH)]
     if everything:
         jobs += [
-            Job(case, config, names, kind="low_variance"),
-            Job(case, config, names, impl="explicit"),
-            Job(case, config, names, fill=1, seed=1),
+            Job(case, config, names, kind="low_variance", batch=BATCH),
+            Job(case, config, names, batch=BATCH, impl="explicit"),
+            Job(case, config, names, batch=BATCH, fill=1, seed=1),
         ]
     return jobs
 
