@@ -37,7 +37,7 @@ class Linear(keras.layers.Dense):
         if keras.backend.backend() == "torch" and not self.quantization_mode:
             # Stored (in, out) with the strides of (out, in): `F.linear` then gets the
             # memory that `nn.Linear` has, at no cost, and the same bits come out.
-            # (Not `T.contiguous()`: it leaves the strides of a single output as they are.)
+            # Not `T.contiguous()`: it leaves the strides of a single output alone.
             kernel = self._kernel.value
             width, units = kernel.shape
             kernel.data = kernel.data.T.flatten().unflatten(0, (units, width)).T

@@ -155,14 +155,20 @@ def demo(
         Optional[Path],  # noqa: UP045
         typer.Option("--out", help="Folder for what the demo makes."),
     ] = None,
-    as_json: Json = False,
+    backend: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--backend", help="Keras backend: tensorflow, jax or torch."),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Train for seconds only, to lower bars.")
+    ] = False,
 ) -> None:
     """Train two small models, convert them and compare; offline."""
     from converters.extras import optional
 
-    with refusals(as_json):
+    with refusals():
         module = optional("converters.demo", "demo")
-        status = module.run(out)
+        status = module.run(out, quick=quick, keras_backend=backend)
     if status:
         raise typer.Exit(REFUSED)
 

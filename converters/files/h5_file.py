@@ -11,10 +11,10 @@ import numpy as np
 from converters.engine import Array, Hasher, Source, TensorInfo, np_dtype, sha256
 from converters.files.base import check_input, merge_configs
 from converters.files.keras_layout import GUARD, Group, layout
-from converters.files.strict_json import JsonError, canonical, strict_object
 from converters.report import ConversionError, Issue, printable, refusal
 from converters.rules import KERAS, Plan
 from vit_config import ViTConfig
+from vit_config.strict_json import JsonError, canonical, strict_object
 
 Saved = dict[str, list[Any]]
 """[dtype, shape, SHA-256] by key: what `keras_vit.guard` compares after loading."""

@@ -19,10 +19,10 @@ from converters.files.h5_file import (
     refuse_quantised,
     write_h5,
 )
-from converters.files.strict_json import JsonError, strict_object
 from converters.report import printable, refusal
 from converters.version import producer
 from vit_config import ViTConfig
+from vit_config.strict_json import JsonError, strict_object
 
 REGISTERED = "vit_duet>ViT"
 KERAS_VERSION = "3.15.1"

@@ -12,11 +12,11 @@ import numpy as np
 
 from converters.engine import Array, Source, TensorInfo, np_dtype
 from converters.files.base import check_input, merge_configs
-from converters.files.strict_json import JsonError, canonical, strict_object
 from converters.report import ConversionError, printable, refusal
 from converters.rules import CANONICAL, Plan
 from converters.version import producer
 from vit_config import SCHEMA_VERSION, ViTConfig
+from vit_config.strict_json import JsonError, canonical, strict_object
 
 # Type codes and their bits.
 CODES = {
