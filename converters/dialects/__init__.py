@@ -17,6 +17,10 @@ _MODULES: dict[str, str] = {
     "monai": "monai",
     "timm": "timm",
     "facebook": "facebook",
+    "huggingface": "huggingface",
+    "torchvision": "torchvision",
+    "openai_clip": "openai_clip",
+    "lucidrains": "lucidrains",
 }
 
 NAMES: tuple[str, ...] = tuple(_MODULES)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from converters.dialects.base import Dialect
 from converters.dialects.derive import Given
 from converters.dialects.reading import DialectReader, RawFile
 from converters.dialects.recognise import Match, matches, recognise
-from converters.files import FOLDER_WEIGHTS, open_reader
+from converters.files import FOLDER_CONFIG, FOLDER_WEIGHTS, open_reader
 from converters.files.base import FORMATS, Reader
 from converters.report import ConversionError, printable, refusal
 from vit_config import ConfigError, ViTConfig
@@ -54,6 +54,7 @@ def open_source(path: Path, asked: Asked) -> Reader:
     """
     if asked.config is not None and asked.preset is not None:
         raise refusal("give a preset or a config, not both", kind="config")
+    path, asked = _library_folder(path, asked)
     raw = _foreign_file(path)
     if raw is None:
         return _own(path, asked)
@@ -62,6 +63,21 @@ def open_source(path: Path, asked: Asked) -> Reader:
     except BaseException:
         raw.close()
         raise
+
+
+def _library_folder(path: Path, asked: Asked) -> tuple[Path, Asked]:
+    """A folder of Hugging Face `save_pretrained`: its file, read by its own config."""
+    config = path / FOLDER_CONFIG
+    if not path.is_dir() or not config.exists() or "model_type" not in _fields(config):
+        return path, asked
+    single = path / FOLDER_WEIGHTS
+    given = asked.config is not None or asked.preset is not None
+    asked = replace(
+        asked,
+        config=asked.config if given else config,
+        dialect=asked.dialect or "huggingface",
+    )
+    return single if single.exists() else path, asked
 
 
 def _foreign_file(path: Path) -> RawFile | None:

@@ -12,7 +12,7 @@ from converters.dialects.base import Fill, Variant
 from converters.dialects.derive import Given, complete
 from converters.dialects.recognise import Match
 from converters.engine import Array, Pipe, Source, TensorInfo, np_dtype
-from converters.report import Issue
+from converters.report import Issue, refusal
 from converters.rules import Plan
 from vit_config import SourceConfig, ViTConfig
 
@@ -82,6 +82,14 @@ class DialectReader:
             if name.startswith(match.prefix)
         }
         config = complete(match.variant, shapes, given, raw.path)
+        gaps = match.variant.gaps(config)
+        if gaps:
+            raise refusal(
+                f"files of {match.variant.name} do not hold {', '.join(gaps[:3])}, "
+                "which the model needs; reading them is not supported yet",
+                file=raw.path,
+                kind="config",
+            )
         config = named(config, match.variant, match.dialect.library)
         if chosen:
             config = with_steps(config, (f"take_prefix:{match.prefix}",))

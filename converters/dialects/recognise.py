@@ -40,6 +40,11 @@ class Match:
     variant: Variant
     prefix: str
 
+    @property
+    def proof(self) -> frozenset[str]:
+        """The names of the file that speak for this reading."""
+        return frozenset(self.prefix + name for name in self.variant.signature)
+
     def __str__(self) -> str:
         where = f' behind "{printable(self.prefix)}"' if self.prefix else ""
         return f"{self.variant.name}{where}"
@@ -97,7 +102,14 @@ def matches(
                 if all(start + name in known for name in variant.signature)
                 and not any(start + name in known for name in variant.absent)
             ]
-    return found
+    proofs = [match.proof for match in found]
+    # A file that proves more of one reading than of another is the one: what stands
+    # behind "vit." is no bare model, although the bare model's names are in it.
+    return [
+        match
+        for match, proof in zip(found, proofs, strict=True)
+        if not any(proof < other for other in proofs)
+    ]
 
 
 def _asked(spec: str | None) -> Iterable[tuple[Dialect, tuple[Variant, ...]]]:

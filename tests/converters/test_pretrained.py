@@ -111,13 +111,20 @@ def test_a_model_without_pooling_gets_no_head(tmp_path):
         type(model).from_pretrained(tmp_path / "a.safetensors", num_classes=3)
 
 
-def test_damaged_head_does_not_matter_when_it_is_replaced(tmp_path):
-    arrays = weights(CONFIG)
-    arrays["norm.bias"][0] = float("nan")
-    path = write_canonical(tmp_path / "a.safetensors", CONFIG, arrays)
+def test_only_a_head_that_is_replaced_may_be_damaged(tmp_path):
     import torch_vit
 
-    with pytest.raises(ConversionError, match=r"norm.bias"):
+    arrays = weights(CONFIG)
+    arrays["head.bias"][0] = float("nan")
+    path = write_canonical(tmp_path / "head.safetensors", CONFIG, arrays)
+    with pytest.raises(ConversionError, match=r"head\.bias"):
+        torch_vit.ViT.from_pretrained(path)
+    back = torch_vit.ViT.from_pretrained(path, num_classes=3)
+    assert torch.isfinite(back.head.bias).all()
+
+    arrays["norm.bias"][0] = float("nan")
+    path = write_canonical(tmp_path / "norm.safetensors", CONFIG, arrays)
+    with pytest.raises(ConversionError, match=r"norm\.bias"):
         torch_vit.ViT.from_pretrained(path, num_classes=3)
 
 
