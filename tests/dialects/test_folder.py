@@ -24,7 +24,7 @@ def folder(path: Path, name: str) -> tuple[Path, ViTConfig]:
     rng = np.random.default_rng(0)
     tensors = {
         key: rng.standard_normal(shape, dtype=np.float32)
-        for key, (shape, _) in entry["generations"]["memory"].items()
+        for key, (shape, _) in entry["generations"]["saved"].items()
     }
     save_file(tensors, path / "model.safetensors")
     given = entry["config"]["given"]
@@ -42,7 +42,7 @@ def test_folder_is_read_by_its_own_config(tmp_path: Path) -> None:
         weight.name: weight.shape for weight in weight_table(config)
     }
     theirs = load_file(source / "model.safetensors")
-    qkv = [n for n in theirs if "layers.0." in n and n.endswith("q_proj.weight")]
+    qkv = [n for n in theirs if "layer.0." in n and n.endswith("query.weight")]
     np.testing.assert_array_equal(
         ours["blocks.0.attn.qkv.weight"][: config.attn_dim], theirs[qkv[0]]
     )
