@@ -42,8 +42,6 @@ from tests.parity.protocol import to_keras
 from vit_config import ViTConfig
 from vit_config.weights import weight_table
 
-Model = Callable[[torch.Tensor], torch.Tensor]
-
 
 @contextmanager
 def stock_layers() -> Iterator[None]:
@@ -94,9 +92,9 @@ def both(model: Any, x: torch.Tensor) -> None:
     model(x).sum().backward()
 
 
-def seconds(work: Callable[[], object]) -> float:
+def seconds(work: Callable[[Any, torch.Tensor], object], model: Any, x: Any) -> float:
     start = time.perf_counter()
-    work()
+    work(model, x)
     return time.perf_counter() - start
 
 
@@ -115,11 +113,11 @@ def measure(name: str, batch: int, rounds: int) -> list[str]:
         times: dict[str, list[float]] = {"torch": [], "keras": [], "stock": []}
         for turn in range(rounds + 1):
             found = {
-                "torch": seconds(lambda: work(theirs, x)),
-                "keras": seconds(lambda: work(ours, x_last)),
+                "torch": seconds(work, theirs, x),
+                "keras": seconds(work, ours, x_last),
             }
             with stock_layers():
-                found["stock"] = seconds(lambda: work(stock, x_last))
+                found["stock"] = seconds(work, stock, x_last)
             if turn:  # the first is a warm-up
                 for who, value in found.items():
                     times[who].append(value)

@@ -110,8 +110,8 @@ def test_inspect_brings_no_framework(tmp_path):
     header = json.dumps({"schema_version": 1, "config": config.to_dict()})
     save_file(fill_weights(config), path, {"format": "pt", "vit_duet": header})
     code = f"sys.argv = ['vit-duet', 'inspect', {str(path)!r}]\n"
-    code += "from converters.cli import main\n"
-    code += "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end\n"
+    code += "from converters.cli import main\ntry:\n    main()\n"
+    code += "except SystemExit as end:\n    assert not end.code, end\n"
     assert not imported(code) & (FRAMEWORKS | {"torch_vit", "keras_vit"})
 
 

@@ -2,8 +2,9 @@
 
 A `Job` is one call: a model, its filled weights, an input, and the names of the outputs
 wanted. The torch twin runs it in the test's process (`reference.py`), the Keras twin in
-a process of its own per backend (`worker.py`); both through `compute`, because the twins
-have the same methods. Results are arrays in torch layout, gradients by canonical name.
+a process of its own per backend (`worker.py`); both through `compute`, because the
+twins have the same methods. Results are arrays in torch layout, gradients by canonical
+name.
 """
 
 from __future__ import annotations
@@ -174,9 +175,7 @@ def _call(model: Any, x: Any, group: str) -> dict[str, Any]:
             return _numbered("attention", model.attention_maps(x))
         case "map" | "prefix" | "map_norm" | "prefix_norm":
             norm = group.endswith("_norm")
-            pairs = model.forward_intermediates(
-                x, norm=norm, return_prefix_tokens=True
-            )
+            pairs = model.forward_intermediates(x, norm=norm, return_prefix_tokens=True)
             suffix = "_norm" if norm else ""
             return {
                 **_numbered(f"map{suffix}", [patches for patches, _ in pairs]),

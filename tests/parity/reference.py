@@ -32,8 +32,8 @@ class TorchTwin:
             for name, values in job.weights().items()
         }
         model.load_state_dict(weights, assign=True)
-        # Parameters keep `requires_grad`: torch's matmul asks for it (`should_fold`), and
-        # sums in another order if it is False.
+        # Parameters keep `requires_grad`: torch's matmul asks for it (`should_fold`),
+        # and sums in another order if it is False.
         model.eval()
         x = torch.from_numpy(job.inputs()).clone().to(self.device)
         names = [name for name in job.names if name != GRADIENTS]
@@ -83,12 +83,12 @@ def settled(device: str) -> Iterator[None]:
     """The same for a while."""
     threads = torch.get_num_threads()
     deterministic = torch.are_deterministic_algorithms_enabled()
-    cudnn = torch.backends.cudnn
-    before = (torch.backends.cuda.matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark)
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = (matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark)
     settle(device)
     try:
         yield
     finally:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(deterministic)
-        torch.backends.cuda.matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = before
+        matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = before

@@ -105,8 +105,8 @@ def judge_gradients(
     """Judges the gradient of every weight.
 
     A tensor of at least 256 numbers is judged alone, as tokens are. Below that chance
-    decides (of 24 numbers one in 2000 correct ones exceeds 2), so the others are pooled,
-    each measured in units of its own floor.
+    decides (of 24 numbers one in 2000 correct ones exceeds 2), so the others are
+    pooled, each measured in units of its own floor.
 
     Raises:
         ValueError: If the three do not have the same names, shapes and types.
@@ -115,12 +115,12 @@ def judge_gradients(
         odd = sorted((given.keys() ^ reference.keys()) | (given.keys() ^ oracle.keys()))
         raise ValueError(f"gradients of one side only: {odd}")
     verdicts, small = [], []
-    for name in reference:
-        verdict = judge_tokens(name, given[name], reference[name], oracle[name])
-        if reference[name].size >= FEW:
+    for name, theirs in reference.items():
+        verdict = judge_tokens(name, given[name], theirs, oracle[name])
+        if theirs.size >= FEW:
             verdicts.append(verdict)
         else:
-            small.append((verdict, reference[name].size))
+            small.append((verdict, theirs.size))
     if small:
         total = sum(verdict.rms**2 * size for verdict, size in small)
         pooled = math.sqrt(total / sum(size for _, size in small))

@@ -6,12 +6,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
 from tests.parity.protocol import Arrays, Job, dump_jobs
+from vit_config import ViTConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_S = 3600
@@ -51,6 +53,7 @@ def run_worker(
     jobs: Iterable[Job],
     goldens: Iterable[str] = (),
     device: str = "cpu",
+    fresh: Mapping[str, ViTConfig] = MappingProxyType({}),
 ) -> Results:
     """Runs jobs in a fresh process with one Keras backend.
 
@@ -60,12 +63,17 @@ def run_worker(
         jobs: What to run.
         goldens: Golden cases to run as well.
         device: `"cpu"` or `"cuda"`.
+        fresh: Models whose fresh weights are wanted, by name.
 
     Raises:
         RuntimeError: If the process fails.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    spec = {"jobs": dump_jobs(jobs), "goldens": list(goldens)}
+    spec = {
+        "jobs": dump_jobs(jobs),
+        "goldens": list(goldens),
+        "fresh": {name: config.to_dict() for name, config in fresh.items()},
+    }
     (folder / "jobs.json").write_text(json.dumps(spec), "utf-8")
     command = [sys.executable, "-m", "tests.parity.worker"]
     command += [str(folder / "jobs.json"), str(folder / "results.npz"), device]

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from tests.cases import CASES
+from tests.cases import CASES, FLAT
 from tests.parity.golden_cases import case_names
-from tests.parity.protocol import EVERYTHING, GRADIENTS, KINDS, Arrays, Job, groups
+from tests.parity.protocol import GRADIENTS, KINDS, Arrays, Job, groups
 from tests.parity.rms import (
     LEAST_INPUTS,
     Verdict,
@@ -21,6 +21,7 @@ from tests.parity.rms import (
     judge_tokens,
 )
 from tests.saving.backends import BACKENDS
+from vit_config import ViTConfig
 
 BATCH = LEAST_INPUTS
 
@@ -28,13 +29,39 @@ SAMPLE = (
     *("two_classes", "tanh_head", "distilled", "map_prefix", "all_prefixes"),
     *("dual_norm", "qv_bias", "qk_norm", "swiglu", "tanh_3d"),
 )
-"""Cases of which the default run does more than outputs on tensorflow and jax."""
+"""Cases that the default run looks at closely, on tensorflow and on jax."""
 
 FULL = ("all_prefixes", "features_3d")
 """Cases of which the default run looks at every output on tensorflow and jax."""
 
-EXACT = {"tensorflow": SAMPLE, "jax": ("all_prefixes", "gelu_tanh"), "torch": SAMPLE}
+EXACT = {"tensorflow": SAMPLE, "jax": ("all_prefixes",), "torch": SAMPLE}
 """Cases of which the default run has float64 outputs."""
+
+# jax compiles what is called: operation by operation, which takes long, or all at once.
+COMPILED = ("jax",)
+"""Backends whose jobs are one program of the compiler, but for a few."""
+
+
+def share(backend: str, wanted: Iterable[str]) -> list[str]:
+    """Cases of a backend in the default run: the sample, and its share of the rest."""
+    rest = [case for case in CASES if case not in SAMPLE]
+    mine = _deal(rest, backend, [name for name in wanted if name != "torch"])
+    return [case for case in CASES if case in SAMPLE or case in mine]
+
+
+def golden_share(backend: str, wanted: Iterable[str], every: bool = False) -> list[str]:
+    """Golden cases of a backend; in the default run they are shared among all."""
+    names = case_names()
+    return names if every else _deal(names, backend, wanted)
+
+
+SPEED = {"torch": 3, "tensorflow": 3, "jax": 1}
+
+
+def _deal(cases: list[str], backend: str, wanted: Iterable[str]) -> list[str]:
+    """A backend's part of the cases, by what its processes can do in a time."""
+    hands = [name for name in wanted for _ in range(SPEED[name])]
+    return [case for i, case in enumerate(cases) if hands[i % len(hands)] == backend]
 
 
 # ---- jobs -----------------------------------------------------------------------
@@ -68,43 +95,47 @@ def all_bit_jobs(case: str) -> list[Job]:
     ]
 
 
-def output_jobs(case: str, everything: bool = False) -> list[Job]:
+def output_jobs(case: str, backend: str, everything: bool = False) -> list[Job]:
     """Outputs for the RMS rule."""
     config = CASES[case]
     taps = ("tap",)
     full = groups(config) if everything or case in FULL else taps
+    many = {"batch": BATCH, "compiled": backend in COMPILED}
     jobs = [
-        Job(case, config, full, batch=BATCH),
-        Job(case, config, taps, kind="low_variance", batch=BATCH),
+        Job(case, config, full, **many),
+        Job(case, config, full, kind="low_variance", **many),
     ]
     if everything or case in SAMPLE:
         jobs += [
-            Job(case, config, taps, kind="large", batch=BATCH),
-            Job(case, config, taps, kind="zeros", batch=1),
-            Job(case, config, taps, batch=BATCH, impl="explicit"),
+            Job(case, config, full, kind="large", **many),
+            Job(case, config, full, kind="zeros", **many),
         ]
-    if everything:
+    if everything or (case in SAMPLE and backend not in COMPILED):
+        jobs += [Job(case, config, taps, impl="explicit", **many)]
+    if everything and case in SAMPLE:  # the other way to call: eager, or compiled
+        many["compiled"] = not many["compiled"]
         jobs += [
-            Job(case, config, full, batch=1),
-            Job(case, config, full, batch=3),
-            Job(case, config, full, batch=3, compiled=True),
-            Job(case, config, taps, batch=BATCH, compiled=True),
-            Job(case, config, taps, kind="large", batch=BATCH, impl="explicit"),
+            Job(case, config, full, **many),
+            *(Job(case, config, full, batch=batch) for batch in (1, 3)),
         ]
     return jobs
 
 
-def gradient_jobs(case: str, everything: bool = False) -> list[Job]:
+def gradient_jobs(case: str, backend: str, everything: bool = False) -> list[Job]:
     """Gradients for the RMS rule."""
     config, names = CASES[case], (GRADIENTS,)
+    many = {"batch": BATCH, "compiled": backend in COMPILED}
+    few = FULL[:1] + SAMPLE[-1:] if backend in COMPILED else SAMPLE
     jobs = []
-    if everything or case in SAMPLE:
-        jobs += [Job(case, config, names, batch=BATCH)]
+    if everything or case in few:
+        jobs += [
+            Job(case, config, names, **many),
+            Job(case, config, names, kind="low_variance", **many),
+        ]
     if everything:
         jobs += [
-            Job(case, config, names, kind="low_variance", batch=BATCH),
-            Job(case, config, names, batch=BATCH, impl="explicit"),
-            Job(case, config, names, batch=BATCH, fill=1, seed=1),
+            Job(case, config, names, impl="explicit", **many),
+            Job(case, config, names, fill=1, seed=1, **many),
         ]
     return jobs
 
@@ -113,13 +144,14 @@ def exact_jobs(case: str, backend: str, everything: bool = False) -> list[Job]:
     """Everything in float64."""
     config = CASES[case]
     names = (*groups(config, ("tap", "attention", "prefix_norm")), GRADIENTS)
+    options = {"dtype": "float64", "compiled": backend in COMPILED}
     jobs = []
     if everything or case in EXACT[backend]:
-        jobs += [Job(case, config, names, dtype="float64")]
+        jobs += [Job(case, config, names, **options)]
     if everything:
         jobs += [
-            Job(case, config, names, kind="low_variance", dtype="float64"),
-            Job(case, config, names, impl="explicit", dtype="float64"),
+            Job(case, config, names, kind="low_variance", **options),
+            Job(case, config, names, impl="explicit", **options),
         ]
     return jobs
 
@@ -140,23 +172,27 @@ UNSEEN = ("vit", "noise", "dropped_key_bias")
 """A mistake that no output shows: softmax does not see what all keys have in common."""
 
 
-def mutant_job(mutant: str) -> Job:
+def mutant_job(mutant: str, backend: str) -> Job:
     """The job that a mistake is to be seen in."""
     case, kind = MUTANTS.get(mutant, UNSEEN[:2])
-    return Job(case, CASES[case], ("tap",), kind=kind, batch=BATCH, mutant=mutant)
+    compiled = backend in COMPILED
+    return Job(
+        *(case, CASES[case], ("tap",), kind, BATCH), compiled=compiled, mutant=mutant
+    )
 
 
-def default_jobs(backend: str) -> list[Job]:
+def default_jobs(backend: str, wanted: Iterable[str]) -> list[Job]:
     """All jobs of one backend in the default run."""
     jobs: list[Job] = []
+    if backend != "torch":
+        jobs += [mutant_job(mutant, backend) for mutant in (*MUTANTS, UNSEEN[2])]
+    mine = share(backend, wanted)
     for case in CASES:
         if backend == "torch":
             jobs += bit_jobs(case)
-        else:
-            jobs += [*output_jobs(case), *gradient_jobs(case)]
+        elif case in mine:
+            jobs += output_jobs(case, backend) + gradient_jobs(case, backend)
         jobs += exact_jobs(case, backend)
-    if backend != "torch":
-        jobs += [mutant_job(mutant) for mutant in (*MUTANTS, UNSEEN[2])]
     return jobs
 
 
@@ -167,18 +203,10 @@ def slow_jobs(backend: str) -> list[Job]:
         if backend == "torch":
             jobs += all_bit_jobs(case)
         else:
-            jobs += [*output_jobs(case, True), *gradient_jobs(case, True)]
+            jobs += output_jobs(case, backend, True)
+            jobs += gradient_jobs(case, backend, True)
         jobs += exact_jobs(case, backend, True)
     return jobs
-
-
-def golden_share(backend: str, wanted: Iterable[str], every: bool = False) -> list[str]:
-    """Golden cases of a backend; in the default run they are shared among all."""
-    names = case_names()
-    if every:
-        return names
-    wanted = list(wanted)
-    return names[wanted.index(backend) :: len(wanted)]
 
 
 CLEAN = (
@@ -197,6 +225,23 @@ def clean_jobs() -> list[Job]:
         for i in range(1, FILLS + 1)
         for options in [{"batch": BATCH, "fill": i, "seed": i, "compiled": True}]
     ]
+
+
+FRESH = {
+    f"{stem} {scheme}": ViTConfig(
+        **{
+            **{**FLAT, **stems, "weight_init": scheme},
+            **{"embed_dim": 48, "num_heads": 4, "mlp_dim": 96, "init_values": 0.1},
+            **{"dist_token": True, "reg_tokens": 2, "representation_size": 40},
+        }
+    )
+    for scheme in ("timm", "jax", "mae", "monai")
+    for stem, stems in {
+        "conv": {"global_pool": "map"},
+        "dual": {"patch_norm": "dual", "pos_embed": "sincos"},
+    }.items()
+}
+"""Models whose fresh weights are looked at, by name."""
 
 
 # ---- judging --------------------------------------------------------------------
@@ -245,7 +290,7 @@ def judge(job: Job, given: Arrays, reference: Arrays, oracle: Arrays) -> list[Ve
             continue
         if exact.ndim > 2:
             verdicts.append(judge_tokens(name, *triple))
-        elif len(exact) >= LEAST_INPUTS:
+        elif len(exact) >= LEAST_INPUTS and job.kind != "zeros":  # one input, repeated
             verdicts.append(judge_logits(name, *triple))
     if GRADIENTS in job.names:
         verdicts += judge_gradients(*map(gradients_of, (given, reference, oracle)))

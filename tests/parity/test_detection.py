@@ -20,7 +20,7 @@ backends = pytest.mark.parametrize(
 @backends
 @pytest.mark.parametrize("mutant", suite.MUTANTS)
 def test_rule_sees_a_mistake(mutant, backend, runs):
-    job = suite.mutant_job(mutant)
+    job = suite.mutant_job(mutant, backend)
     verdicts = runs.verdicts(job, runs.default(backend))
     assert not all(verdict.passed for verdict in verdicts), f"{mutant} went unseen"
 
@@ -28,7 +28,7 @@ def test_rule_sees_a_mistake(mutant, backend, runs):
 @backends
 def test_a_dropped_key_bias_is_seen_in_the_weights_only(backend, runs):
     """Why outputs are not enough, and every conversion compares the weights."""
-    job = suite.mutant_job(suite.UNSEEN[2])
+    job = suite.mutant_job(suite.UNSEEN[2], backend)
     assert all(v.passed for v in runs.verdicts(job, runs.default(backend)))
     mutated, clean = job.weights(), replace(job, mutant="").weights()
     differing = {n for n in clean if not np.array_equal(clean[n], mutated[n])}
@@ -38,7 +38,8 @@ def test_a_dropped_key_bias_is_seen_in_the_weights_only(backend, runs):
 @backends
 def test_a_wrong_epsilon_needs_faint_inputs(backend, runs):
     """Why there is a low-variance case: on it the mistake is ten times the rounding."""
-    verdicts = runs.verdicts(suite.mutant_job("eps_1e-5"), runs.default(backend))
+    job = suite.mutant_job("eps_1e-5", backend)
+    verdicts = runs.verdicts(job, runs.default(backend))
     assert max(verdict.rms for verdict in verdicts) > 10
 
 

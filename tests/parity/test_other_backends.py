@@ -1,8 +1,8 @@
 """Keras on tensorflow and jax against the torch twin, by the RMS rule.
 
-The default run judges outputs and tokens of every case on two kinds of input, and of a
-sample of cases all kinds, both kinds of attention, and gradients. The slow run does all
-of it for every case, and compiled programs as well.
+In the default run each case is judged on one of the two, a sample of them on both, and
+of the sample gradients and all kinds of input. The slow run does all of it for every
+case on both, and calls the sample both eagerly and compiled.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import pytest
 
 from tests.cases import CASES
 from tests.parity import suite
-from tests.saving.backends import backend_param
+from tests.saving.backends import available, backend_param
 
 pytest.importorskip("torch")
 
@@ -34,20 +34,28 @@ def failures(jobs, runs, results, device):
     return [f"{job.key} {v}" for job, v in judged if not v.passed]
 
 
-@devices
-@backends
-@pytest.mark.parametrize("case", CASES)
-def test_outputs_by_the_rms_rule(case, backend, device, runs):
-    results = runs.default(backend, device)
-    assert not failures(suite.output_jobs(case), runs, results, device)
+def pairs(jobs):
+    """(backend, case) of the default run that have such jobs."""
+    return [
+        pytest.param(backend, case, marks=backend_param(backend).marks)
+        for case in CASES
+        for backend in suite.other_backends()
+        if case in suite.share(backend, available()) and jobs(case, backend)
+    ]
 
 
 @devices
-@backends
-@pytest.mark.parametrize("case", suite.SAMPLE)
-def test_gradients_by_the_rms_rule(case, backend, device, runs):
+@pytest.mark.parametrize(("backend", "case"), pairs(suite.output_jobs))
+def test_outputs_by_the_rms_rule(backend, case, device, runs):
     results = runs.default(backend, device)
-    assert not failures(suite.gradient_jobs(case), runs, results, device)
+    assert not failures(suite.output_jobs(case, backend), runs, results, device)
+
+
+@devices
+@pytest.mark.parametrize(("backend", "case"), pairs(suite.gradient_jobs))
+def test_gradients_by_the_rms_rule(backend, case, device, runs):
+    results = runs.default(backend, device)
+    assert not failures(suite.gradient_jobs(case, backend), runs, results, device)
 
 
 @slow
@@ -56,18 +64,20 @@ def test_gradients_by_the_rms_rule(case, backend, device, runs):
 @pytest.mark.parametrize("case", CASES)
 def test_all_outputs_by_the_rms_rule(case, backend, device, runs):
     results = runs.slow(backend, device)
-    jobs = [job for job in suite.output_jobs(case, True) if job.batch == suite.BATCH]
+    jobs = suite.output_jobs(case, backend, True)
+    jobs = [job for job in jobs if job.batch == suite.BATCH]
     assert not failures(jobs, runs, results, device)
 
 
 @slow
 @devices
 @backends
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", suite.SAMPLE)
 def test_small_batches_by_the_rms_rule(case, backend, device, runs):
     """Tokens only: the logits of one or three inputs say nothing."""
     results = runs.slow(backend, device)
-    jobs = [job for job in suite.output_jobs(case, True) if job.batch != suite.BATCH]
+    jobs = suite.output_jobs(case, backend, True)
+    jobs = [job for job in jobs if job.batch != suite.BATCH]
     assert not failures(jobs, runs, results, device)
 
 
@@ -77,14 +87,21 @@ def test_small_batches_by_the_rms_rule(case, backend, device, runs):
 @pytest.mark.parametrize("case", CASES)
 def test_all_gradients_by_the_rms_rule(case, backend, device, runs):
     results = runs.slow(backend, device)
-    assert not failures(suite.gradient_jobs(case, True), runs, results, device)
+    assert not failures(suite.gradient_jobs(case, backend, True), runs, results, device)
 
 
-def test_jobs_judge_what_they_should():
+@pytest.mark.parametrize("wanted", [("tensorflow", "jax", "torch"), ("jax",)])
+def test_jobs_judge_what_they_should(wanted):
+    found = [
+        (backend, job)
+        for backend in suite.other_backends()
+        for case in suite.share(backend, wanted)
+        for job in suite.output_jobs(case, backend)
+    ]
+    assert {job.case for _, job in found} == set(CASES)
     for case in CASES:
-        jobs = suite.output_jobs(case)
-        assert {job.kind for job in jobs} >= {"noise", "low_variance"}
-        assert all(job.batch >= 64 or job.kind == "zeros" for job in jobs)
-    everything = [job for case in suite.SAMPLE for job in suite.output_jobs(case)]
-    assert {job.kind for job in everything} == set(suite.KINDS)
-    assert {job.impl for job in everything} == {"fused", "explicit"}
+        kinds = {job.kind for _, job in found if job.case == case}
+        assert kinds >= {"noise", "low_variance"}
+    assert {job.kind for _, job in found} == set(suite.KINDS)
+    assert {job.impl for _, job in found} == {"fused", "explicit"}
+    assert all(job.batch >= 64 for _, job in found)

@@ -16,7 +16,7 @@ import pytest
 
 from tests.cases import CASES
 from tests.parity import suite
-from tests.parity.protocol import Job
+from tests.parity.protocol import EVERYTHING, KINDS, Job
 from tests.saving.backends import backend_param
 from vit_config import ViTConfig
 
@@ -112,8 +112,8 @@ def test_comparison_is_of_bits():
 def test_jobs_look_at_everything():
     """Every group of outputs, kind of input and batch size, in either attention."""
     jobs = [job for case in CASES for job in suite.bit_jobs(case)]
-    assert {name for job in jobs for name in job.names} >= set(suite.EVERYTHING)
-    assert {job.kind for job in jobs} == set(suite.KINDS)
+    assert {name for job in jobs for name in job.names} >= set(EVERYTHING)
+    assert {job.kind for job in jobs} == set(KINDS)
     assert {job.batch for job in jobs} == {1, 3}
     assert {(j.impl, suite.GRADIENTS in j.names) for j in jobs} >= {
         ("fused", True),

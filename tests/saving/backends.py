@@ -65,7 +65,8 @@ def run_steps(
         backend: Keras backend.
         folder: The process's working folder.
         steps: (key of the result, `"module:function"`, keyword arguments) of each.
-        cache: Where JAX keeps what it has compiled, for the other processes.
+        cache: Compile quickly: JAX with few optimisations, and what it has compiled
+            is kept here for the other processes.
 
     Returns:
         For every key `{"error": traceback or None, "value": what it returned}`.
@@ -85,6 +86,7 @@ def run_steps(
     }
     if cache is not None:
         env |= {
+            "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
             "JAX_COMPILATION_CACHE_DIR": str(cache),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
             "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",

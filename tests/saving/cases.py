@@ -167,11 +167,12 @@ def matrix() -> tuple[Case, ...]:
     cases: list[Case] = []
     while wanted:
         left = set(wanted)
-        rows = [draw(rng, wanted[0], left) for _ in range(10)]
+        rows = [draw(rng, wanted[0], left) for _ in range(20)]
         best = max(
             (row for row in rows if row), key=lambda row: len(pairs_of(row) & left)
         )
-        wanted = [pair for pair in wanted if pair not in pairs_of(best)]
+        covered = pairs_of(best)
+        wanted = [pair for pair in wanted if pair not in covered]
         config = make_config(best)
         output = "logits" if config.num_classes else "features"
         name = f"{len(cases):02}-{config.spatial_dims}d-{output}"

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
 from tests.saving.backends import ROOT, Results, Step, available, run_steps, step_names
 from tests.saving.cases import Case, matrix
 
-FOREIGN = 6
+T = TypeVar("T")
+FOREIGN = 3
 """Cases of a backend that the others load, too, in the default run."""
+
+LONG = ("pure_dtypes", "int4")
+"""Steps of `steps_life.py` that the default run leaves to the slow one."""
 
 
 def _compat() -> tuple[tuple[str, str, str], ...]:
@@ -31,21 +37,34 @@ KINDS = {
 COMPAT = _compat()
 
 
-def share(backend: str, every: bool = False) -> tuple[Case, ...]:
-    """The cases of a backend; in the default run they are shared among all."""
+def share(items: Sequence[T], backend: str, every: bool = False) -> Sequence[T]:
+    """What a backend does; in the default run the work is shared among all."""
     backends = available()
-    step = 1 if every else len(backends)
-    start = 0 if every else backends.index(backend)
-    return matrix()[start::step]
+    return items if every else items[backends.index(backend) :: len(backends)]
 
 
-def foreign(source: str, every: bool = False) -> tuple[Case, ...]:
+def foreign(source: str, every: bool = False) -> Sequence[Case]:
     """The cases of a backend that the others load, too."""
-    return share(source, every)[: None if every else FOREIGN]
+    return share(matrix(), source, every)[: None if every else FOREIGN]
+
+
+def proofs(backend: str, every: bool = False) -> Sequence[str]:
+    """The proofs of the guard that a backend runs."""
+    return share(step_names("steps_guard", "check_"), backend, every)
+
+
+def lives(every: bool = False) -> list[str]:
+    """The steps of `steps_life.py`; in the default run without the longest."""
+    names = step_names("steps_life", "make_")
+    return [name for name in names if every or name not in LONG]
 
 
 class Runs:
     """The processes of a session, each started when first asked for.
+
+    The default run shares matrix and proofs among the backends, and JAX compiles with
+    few optimisations, once for both processes. The slow one does everything everywhere,
+    as users have it.
 
     Args:
         folder: Where the artifacts go, a folder a backend.
@@ -53,62 +72,49 @@ class Runs:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self.done: dict[tuple[str, str], Results] = {}
+        self.done: dict[tuple[str, bool, str], Results] = {}
 
-    def made(self, backend: str) -> Results:
-        """The default artifacts of a backend."""
-        steps = [*self._matrix("make", backend), *_steps("steps_life", "make_")]
-        return self._run(backend, "default", "make", steps)
+    def made(self, backend: str, every: bool = False) -> Results:
+        """The artifacts of a backend."""
+        return self._run(
+            backend,
+            every,
+            "make",
+            [
+                *_matrix_steps("make", backend, every),
+                *_steps("steps_life", "make_", lives(every)),
+            ],
+        )
 
-    def loaded(self, backend: str) -> Results:
-        """What a fresh process says about them, and about other backends'."""
+    def loaded(self, backend: str, every: bool = False) -> Results:
+        """What a fresh process says about them, and about other files."""
         for source in available():
-            self.made(source)
-        steps = [
-            *self._matrix("load", backend),
-            *self._foreign(backend),
-            *_steps("steps_life", "load_"),
-            *_compat_steps(),
-        ]
-        return self._run(backend, "default", "load", steps)
+            self.made(source, every)
+        return self._run(
+            backend,
+            every,
+            "load",
+            [
+                *_matrix_steps("load", backend, every),
+                *self._foreign_steps(backend, every),
+                *_steps("steps_life", "load_", lives(every)),
+                *_compat_steps(),
+                *_steps("steps_guard", "check_", proofs(backend, every)),
+            ],
+        )
 
-    def made_all(self, backend: str) -> Results:
-        """As `made`, the whole matrix and nothing else."""
-        return self._run(backend, "all", "make", self._matrix("make", backend, True))
-
-    def loaded_all(self, backend: str) -> Results:
-        """As `loaded`, the whole matrix and nothing else."""
-        for source in available():
-            self.made_all(source)
-        steps = [*self._matrix("load", backend, True), *self._foreign(backend, True)]
-        return self._run(backend, "all", "load", steps)
-
-    def guard(self, backend: str) -> Results:
-        """The proofs of the guard."""
-        return self._run(backend, "guard", "", _steps("steps_guard", "check_"))
-
-    def _run(self, backend: str, kind: str, phase: str, steps: list[Step]) -> Results:
-        key = (backend, kind + phase)
+    def _run(self, backend: str, every: bool, phase: str, steps: list[Step]) -> Results:
+        key = (backend, every, phase)
         if key not in self.done:
-            folder = self._folder(backend, kind)
-            cache = None if kind == "all" else self.folder / "jax-cache"
+            cache = None if every else self.folder / "jax-cache"
+            folder = self._folder(backend, every)
             self.done[key] = run_steps(backend, folder, steps, cache)
         return self.done[key]
 
-    def _folder(self, backend: str, kind: str) -> Path:
-        return self.folder / f"{backend}-{kind}"
+    def _folder(self, backend: str, every: bool) -> Path:
+        return self.folder / f"{backend}-{'all' if every else 'share'}"
 
-    def _matrix(self, what: str, backend: str, every: bool = False) -> list[Step]:
-        return [
-            (
-                f"{what} {case.name}",
-                f"steps_matrix:{what}",
-                {"case": case.name, "config": case.config.to_dict()},
-            )
-            for case in share(backend, every)
-        ]
-
-    def _foreign(self, backend: str, every: bool = False) -> list[Step]:
+    def _foreign_steps(self, backend: str, every: bool) -> list[Step]:
         return [
             (
                 f"foreign {source} {case.name}",
@@ -116,7 +122,7 @@ class Runs:
                 {
                     "case": case.name,
                     "config": case.config.to_dict(),
-                    "folder": str(self._folder(source, "all" if every else "default")),
+                    "folder": str(self._folder(source, every)),
                 },
             )
             for source in available()
@@ -125,10 +131,18 @@ class Runs:
         ]
 
 
-def _steps(module: str, prefix: str) -> list[Step]:
+def _steps(module: str, prefix: str, names: Sequence[str]) -> list[Step]:
+    return [(f"{prefix}{name}", f"{module}:{prefix}{name}", {}) for name in names]
+
+
+def _matrix_steps(what: str, backend: str, every: bool) -> list[Step]:
     return [
-        (f"{prefix}{name}", f"{module}:{prefix}{name}", {})
-        for name in step_names(module, prefix)
+        (
+            f"{what} {case.name}",
+            f"steps_matrix:{what}",
+            {"case": case.name, "config": case.config.to_dict()},
+        )
+        for case in share(matrix(), backend, every)
     ]
 
 

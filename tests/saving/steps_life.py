@@ -395,24 +395,39 @@ def trainable(model: keras.Model) -> list[str]:
 
 # ---- dtypes, quantisation, adapters --------------------------------------------
 
-POLICIES = ["bfloat16", "float16", "mixed_bfloat16", "mixed_float16"]
-if BACKEND == "tensorflow":  # the others compute float64 in float32
-    POLICIES.append("float64")
+MIXED = ("mixed_bfloat16", "mixed_float16")
+# The other backends compute float64 in float32.
+PURE = ("bfloat16", "float16", *(("float64",) if BACKEND == "tensorflow" else ()))
 
 
-def make_dtypes() -> None:
-    x = images(config_2d())
+def make_mixed_dtypes() -> None:
+    _make_dtypes(MIXED)
+
+
+def load_mixed_dtypes() -> None:
+    _load_dtypes(MIXED)
+
+
+def make_pure_dtypes() -> None:
+    _make_dtypes(PURE)
+
+
+def load_pure_dtypes() -> None:
+    _load_dtypes(PURE)
+
+
+def _make_dtypes(policies: tuple[str, ...]) -> None:
     save("float32", new(init_values=0.1))
-    for policy in POLICIES:
+    for policy in policies:
         model = fill(keras_vit.ViT(config_2d(init_values=0.1), dtype=policy))
-        save(policy, model, x)
+        save(policy, model)
         model.save_weights(f"{policy}.weights.h5")
 
 
-def load_dtypes() -> None:
+def _load_dtypes(policies: tuple[str, ...]) -> None:
     x = images(config_2d())
     exact = plain_load("float32.keras")
-    for policy in POLICIES:
+    for policy in policies:
         demand_reload(policy)
         model = plain_load(f"{policy}.keras")
         if model.dtype_policy.name != policy or model.head.dtype_policy.name != policy:

@@ -53,10 +53,12 @@ def load(case: str, config: dict[str, Any]) -> dict[str, Any]:
 
     judge("keras.models.load_model", plain_load(f"{case}.keras"))
     judge("keras_vit.load_model", keras_vit.load_model(f"{case}.keras"))
-    for suffix in ("weights.h5", "weights.json"):
-        model = keras_vit.ViT(config)  # other weights than those of the file
-        model.load_weights(f"{case}.{suffix}")
-        judge(suffix, model)
+    model = keras_vit.ViT(config)
+    model.load_weights(f"{case}.weights.h5")
+    judge("weights.h5", model)
+    fill(model, seed=1)
+    model.load_weights(f"{case}.weights.json")
+    judge("weights.json", model)
     return report
 
 

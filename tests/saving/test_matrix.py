@@ -31,7 +31,9 @@ def reloads(every: bool) -> list[Any]:
     return [
         backend_param(backend, case.name)
         for backend in BACKENDS
-        for case in (share(backend, every) if backend in available() else matrix()[:1])
+        for case in (
+            share(matrix(), backend, every) if backend in available() else matrix()[:1]
+        )
     ]
 
 
@@ -73,8 +75,8 @@ def test_keras_file_loads_on_other_backends(
 def test_reload_is_bit_identical_everywhere(
     runs: Runs, backend: str, case: str
 ) -> None:
-    value_of(runs.made_all(backend), f"make {case}")
-    demand_reload(value_of(runs.loaded_all(backend), f"load {case}"))
+    value_of(runs.made(backend, every=True), f"make {case}")
+    demand_reload(value_of(runs.loaded(backend, every=True), f"load {case}"))
 
 
 @pytest.mark.slow
@@ -82,7 +84,9 @@ def test_reload_is_bit_identical_everywhere(
 def test_every_keras_file_loads_on_other_backends(
     runs: Runs, backend: str, source: str, case: str
 ) -> None:
-    demand_crossing(value_of(runs.loaded_all(backend), f"foreign {source} {case}"))
+    demand_crossing(
+        value_of(runs.loaded(backend, every=True), f"foreign {source} {case}")
+    )
 
 
 def test_matrix_covers_every_legal_pair_of_values() -> None:

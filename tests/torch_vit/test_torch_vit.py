@@ -8,7 +8,9 @@ import shutil
 
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
+
+import torch
 
 from tests.cases import CASES, FLAT
 from tests.fill import fill_weights, image
@@ -76,7 +78,9 @@ def test_meta_construction_then_assign(case):
     model.load_state_dict(weights, assign=True)
     x = inputs(config)
     assert torch.equal(model(x), filled(config)(x))
-    assert all(p.data_ptr() == weights[n].data_ptr() for n, p in model.named_parameters())
+    assert all(
+        p.data_ptr() == weights[n].data_ptr() for n, p in model.named_parameters()
+    )
 
 
 def test_a_wrong_state_dict_is_refused():
@@ -372,8 +376,9 @@ def test_taps_are_asked_for_and_complete():
 RATES = {
     "drop_rate": ["head_drop"],
     "pos_drop_rate": ["pos_drop"],
-    "proj_drop_rate": ["blocks.1.attn.proj_drop", "blocks.1.mlp.drop1"]
-    + ["blocks.1.mlp.drop2"],
+    "proj_drop_rate": [
+        *("blocks.1.attn.proj_drop", "blocks.1.mlp.drop1", "blocks.1.mlp.drop2")
+    ],
     "attn_drop_rate": ["blocks.1.attn.attn_drop"],
 }
 DROPPING = [(rate, place) for rate, places in RATES.items() for place in places]
