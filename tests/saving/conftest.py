@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,6 +16,9 @@ from tests.saving.cases import Case, matrix
 T = TypeVar("T")
 FOREIGN = 3
 """Cases of a backend that the others load, too, in the default run."""
+
+PROCESSES = int(os.environ.get("VIT_DUET_PROCESSES") or min(3, os.cpu_count() or 1))
+"""Backends that run side by side."""
 
 LONG = ("pure_dtypes", "int4")
 """Steps of `steps_life.py` that the default run leaves to the slow one."""
@@ -64,52 +69,52 @@ class Runs:
 
     The default run shares matrix and proofs among the backends, and JAX compiles with
     few optimisations, once for both processes. The slow one does everything everywhere,
-    as users have it.
+    as users have it. Backends run side by side, `VIT_DUET_PROCESSES` at a time.
 
     Args:
         folder: Where the artifacts go, a folder a backend.
+        wanted: Backends that the selected tests ask for.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, wanted: Sequence[str]):
         self.folder = folder
-        self.done: dict[tuple[str, bool, str], Results] = {}
+        self.wanted = wanted
+        self.done: dict[tuple[str, bool, str], Future[Results]] = {}
 
     def made(self, backend: str, every: bool = False) -> Results:
         """The artifacts of a backend."""
-        return self._run(
-            backend,
-            every,
-            "make",
-            [
-                *_matrix_steps("make", backend, every),
-                *_steps("steps_life", "make_", lives(every)),
-            ],
-        )
+        self._ensure("make", every, available())
+        return self.done[backend, every, "make"].result()
 
     def loaded(self, backend: str, every: bool = False) -> Results:
         """What a fresh process says about them, and about other files."""
-        for source in available():
-            self.made(source, every)
-        return self._run(
-            backend,
-            every,
-            "load",
-            [
-                *_matrix_steps("load", backend, every),
+        self._ensure("make", every, available())
+        self._ensure("load", every, self.wanted)
+        return self.done[backend, every, "load"].result()
+
+    def _ensure(self, phase: str, every: bool, backends: Sequence[str]) -> None:
+        cache = None if every else self.folder / "jax-cache"
+        with ThreadPoolExecutor(PROCESSES) as pool:  # waits for all at its end
+            for backend in backends:
+                if (backend, every, phase) not in self.done:
+                    folder = self._folder(backend, every)
+                    steps = self._plan(phase, backend, every)
+                    self.done[backend, every, phase] = pool.submit(
+                        run_steps, backend, folder, steps, cache
+                    )
+
+    def _plan(self, phase: str, backend: str, every: bool) -> list[Step]:
+        steps = [
+            *_matrix_steps(phase, backend, every),
+            *_steps("steps_life", f"{phase}_", lives(every)),
+        ]
+        if phase == "load":
+            steps += [
                 *self._foreign_steps(backend, every),
-                *_steps("steps_life", "load_", lives(every)),
                 *_compat_steps(),
                 *_steps("steps_guard", "check_", proofs(backend, every)),
-            ],
-        )
-
-    def _run(self, backend: str, every: bool, phase: str, steps: list[Step]) -> Results:
-        key = (backend, every, phase)
-        if key not in self.done:
-            cache = None if every else self.folder / "jax-cache"
-            folder = self._folder(backend, every)
-            self.done[key] = run_steps(backend, folder, steps, cache)
-        return self.done[key]
+            ]
+        return steps
 
     def _folder(self, backend: str, every: bool) -> Path:
         return self.folder / f"{backend}-{'all' if every else 'share'}"
@@ -158,6 +163,11 @@ def _compat_steps() -> list[Step]:
 
 
 @pytest.fixture(scope="session")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+def runs(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Runs:
     """The processes of this session."""
-    return Runs(tmp_path_factory.mktemp("saving"))
+    calls = [getattr(item, "callspec", None) for item in request.session.items]
+    asked = {call.params.get("backend") for call in calls if call}
+    wanted = [backend for backend in available() if backend in asked]
+    return Runs(tmp_path_factory.mktemp("saving"), wanted)

@@ -40,4 +40,4 @@ def test_all_proofs_are_shared_out() -> None:
     names = step_names("steps_guard", "check_")
     shared = [name for backend in available() for name in proofs(backend)]
     assert sorted(shared) == sorted(names) or not available()
-    assert len(names) == 13
+    assert len(names) == 14
