@@ -58,6 +58,20 @@ def test_gradients_by_the_rms_rule(backend, case, device, runs):
     assert not failures(suite.gradient_jobs(case, backend), runs, results, device)
 
 
+@backends
+def test_query_value_bias_trains_no_key(backend, runs):
+    """No output shows whether keys have a bias, but an optimizer would move it."""
+    case = "qv_bias"
+    config = CASES[case]
+    keys = slice(config.attn_dim, 2 * config.attn_dim)
+    for job in suite.gradient_jobs(case, backend):
+        found = runs.default(backend).of(job.key)
+        for i in range(config.depth):
+            gradient = found[f"grad.blocks.{i}.attn.qkv.bias"]
+            assert not gradient[keys].any()
+            assert gradient[: keys.start].any()
+
+
 @slow
 @devices
 @backends
