@@ -44,16 +44,21 @@ class Linear(keras.layers.Dense):
 
     def call(self, x, training=None):
         """(..., in) -> (..., units)."""
-        plain = not (self.quantization_mode or self.lora_enabled)
-        if keras.backend.backend() == "torch" and plain:
+        if self.quantization_mode:
+            y = super().call(x, training=training)
+            if self.bias is not None and not self.key_bias:
+                y = y - (ops.convert_to_tensor(self.bias) - self.used_bias())
+            return y
+        bias = self.used_bias()
+        if keras.backend.backend() == "torch" and not self.lora_enabled:
             from torch.nn import functional as F
 
             kernel = ops.convert_to_tensor(self.kernel)
-            return F.linear(ops.convert_to_tensor(x), kernel.T, self.used_bias())
-        y = super().call(x, training=training)
-        if self.bias is not None and not self.key_bias:
-            y = y - (ops.convert_to_tensor(self.bias) - self.used_bias())
-        return y
+            return F.linear(ops.convert_to_tensor(x), kernel.T, bias)
+        # Not `super().call`, which adds all of the bias: taking the keys' part away
+        # again leaves it a gradient of rounding errors, and Adam moves it by them.
+        y = ops.matmul(x, self.kernel)
+        return y if bias is None else ops.add(y, bias)
 
     def used_bias(self):
         """The bias with the key part zero where the config has none; or None."""
