@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.once import shared_folder
 from tests.parity import suite
 from tests.parity.protocol import Arrays, Job
 from tests.parity.rms import Verdict
@@ -106,7 +107,7 @@ class Runs:
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     """The processes of this session."""
-    return Runs(tmp_path_factory.mktemp("parity"))
+    return Runs(shared_folder(tmp_path_factory, "parity"))
 
 
 @pytest.fixture(autouse=True, scope="package")

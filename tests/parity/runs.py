@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from tests.once import once
 from tests.parity.protocol import Arrays, Job, dump_jobs
 from vit_config import ViTConfig
 
@@ -55,7 +56,7 @@ def run_worker(
     device: str = "cpu",
     fresh: Mapping[str, ViTConfig] = MappingProxyType({}),
 ) -> Results:
-    """Runs jobs in a fresh process with one Keras backend.
+    """Runs jobs in a fresh process with one Keras backend, once in a test run.
 
     Args:
         backend: Keras backend.
@@ -68,29 +69,32 @@ def run_worker(
     Raises:
         RuntimeError: If the process fails.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    spec = {
-        "jobs": dump_jobs(jobs),
-        "goldens": list(goldens),
-        "fresh": {name: config.to_dict() for name, config in fresh.items()},
-    }
-    (folder / "jobs.json").write_text(json.dumps(spec), "utf-8")
-    command = [sys.executable, "-m", "tests.parity.worker"]
-    command += [str(folder / "jobs.json"), str(folder / "results.npz"), device]
-    done = subprocess.run(
-        command,
-        cwd=ROOT,
-        env=environment(backend, device),
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
-    if done.returncode:
-        raise RuntimeError(
-            f"the {backend} process ended with {done.returncode}\n"
-            f"{done.stdout[-2000:]}\n{done.stderr[-8000:]}"
+
+    def work() -> None:
+        spec = {
+            "jobs": dump_jobs(jobs),
+            "goldens": list(goldens),
+            "fresh": {name: config.to_dict() for name, config in fresh.items()},
+        }
+        (folder / "jobs.json").write_text(json.dumps(spec), "utf-8")
+        command = [sys.executable, "-m", "tests.parity.worker"]
+        command += [str(folder / "jobs.json"), str(folder / "results.npz"), device]
+        done = subprocess.run(
+            command,
+            cwd=ROOT,
+            env=environment(backend, device),
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
         )
+        if done.returncode:
+            raise RuntimeError(
+                f"the {backend} process ended with {done.returncode}\n"
+                f"{done.stdout[-2000:]}\n{done.stderr[-8000:]}"
+            )
+
+    once(folder / "done", work)
     with np.load(folder / "results.npz") as arrays:
         return Results(dict(arrays))
 

@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from tests.once import once
+
 ROOT = Path(__file__).resolve().parents[2]
 BACKENDS = ("tensorflow", "jax", "torch")
 TIMEOUT_S = 900
@@ -57,13 +59,20 @@ def step_names(module: str, prefix: str) -> list[str]:
 
 
 def run_steps(
-    backend: str, folder: Path, steps: list[Step], cache: Path | None = None
+    backend: str,
+    folder: Path,
+    phase: str,
+    steps: list[Step],
+    cache: Path | None = None,
 ) -> Results:
     """Runs functions of this package's step modules, one after the other.
+
+    A phase is run once in a test run; whoever asks again gets the results.
 
     Args:
         backend: Keras backend.
         folder: The process's working folder.
+        phase: What the steps are together; `PHASE.json` holds the results.
         steps: (key of the result, `"module:function"`, keyword arguments) of each.
         cache: Compile quickly: JAX with few optimisations, and what it has compiled
             is kept here for the other processes.
@@ -74,39 +83,42 @@ def run_steps(
     Raises:
         RuntimeError: If the process ended in any other way.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    env = {
-        "KERAS_BACKEND": backend,
-        "PYTHONPATH": str(ROOT),
-        "TF_CPP_MIN_LOG_LEVEL": "2",
-        "OMP_NUM_THREADS": "1",  # the models are tiny
-        # Bit-identity is demanded of the CPU here.
-        "CUDA_VISIBLE_DEVICES": "-1",
-        "JAX_PLATFORMS": "cpu",
-    }
-    if cache is not None:
-        env |= {
-            "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-            "JAX_COMPILATION_CACHE_DIR": str(cache),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+
+    def work() -> None:
+        env = {
+            "KERAS_BACKEND": backend,
+            "PYTHONPATH": str(ROOT),
+            "TF_CPP_MIN_LOG_LEVEL": "2",
+            "OMP_NUM_THREADS": "1",  # the models are tiny
+            # Bit-identity is demanded of the CPU here.
+            "CUDA_VISIBLE_DEVICES": "-1",
+            "JAX_PLATFORMS": "cpu",
         }
-    result = subprocess.run(
-        [sys.executable, "-m", "tests.saving.worker"],
-        input=json.dumps([str(folder), steps]),
-        cwd=ROOT,
-        env=os.environ | env,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
-    if result.returncode:
-        raise RuntimeError(
-            f"the {backend} process ended with {result.returncode}\n"
-            f"{result.stdout[-2000:]}\n{result.stderr[-8000:]}"
+        if cache is not None:
+            env |= {
+                "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+                "JAX_COMPILATION_CACHE_DIR": str(cache),
+                "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+                "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+            }
+        result = subprocess.run(
+            [sys.executable, "-m", "tests.saving.worker"],
+            input=json.dumps([str(folder), phase, steps]),
+            cwd=ROOT,
+            env=os.environ | env,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
         )
-    return json.loads((folder / "results.json").read_text("utf-8"))
+        if result.returncode:
+            raise RuntimeError(
+                f"the {backend} process ended with {result.returncode}\n"
+                f"{result.stdout[-2000:]}\n{result.stderr[-8000:]}"
+            )
+
+    once(folder / f"{phase}.done", work)
+    return json.loads((folder / f"{phase}.json").read_text("utf-8"))
 
 
 def value_of(results: Results, key: str) -> Any:

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import pytest
 
+from tests.once import shared_folder
 from tests.saving.backends import ROOT, Results, Step, available, run_steps, step_names
 from tests.saving.cases import Case, matrix
 
@@ -18,7 +19,8 @@ FOREIGN = 3
 """Cases of a backend that the others load, too, in the default run."""
 
 PROCESSES = int(os.environ.get("VIT_DUET_PROCESSES") or min(3, os.cpu_count() or 1))
-"""Backends that run side by side."""
+"""Backends that run side by side; what one process of pytest has begun, the other
+waits for."""
 
 LONG = ("pure_dtypes", "int4")
 """Steps of `steps_life.py` that the default run leaves to the slow one."""
@@ -100,7 +102,7 @@ class Runs:
                     folder = self._folder(backend, every)
                     steps = self._plan(phase, backend, every)
                     self.done[backend, every, phase] = pool.submit(
-                        run_steps, backend, folder, steps, cache
+                        run_steps, backend, folder, phase, steps, cache
                     )
 
     def _plan(self, phase: str, backend: str, every: bool) -> list[Step]:
@@ -170,4 +172,4 @@ def runs(
     calls = [getattr(item, "callspec", None) for item in request.session.items]
     asked = {call.params.get("backend") for call in calls if call}
     wanted = [backend for backend in available() if backend in asked]
-    return Runs(tmp_path_factory.mktemp("saving"), wanted)
+    return Runs(shared_folder(tmp_path_factory, "saving"), wanted)

@@ -1,4 +1,4 @@
-"""The fresh process: `python -m tests.saving.worker`, with a JSON list of steps."""
+"""The fresh process: `python -m tests.saving.worker`; stdin: folder, phase, steps."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def warnings_as_errors() -> None:
 
 
 def main() -> None:
-    """Runs the steps and writes `results.json`."""
-    folder, steps = json.load(sys.stdin)
+    """Runs the steps and writes `PHASE.json`."""
+    folder, phase, steps = json.load(sys.stdin)
     os.chdir(folder)
     results = {}
     for key, place, options in steps:
@@ -44,7 +44,7 @@ def main() -> None:
             error = traceback.format_exc()
         seconds = time.process_time() - start
         results[key] = {"error": error, "value": value, "seconds": seconds}
-    Path("results.json").write_text(json.dumps(results), "utf-8")
+    Path(f"{phase}.json").write_text(json.dumps(results), "utf-8")
 
 
 if __name__ == "__main__":
