@@ -44,7 +44,9 @@ case, large values and zeros. On the CPU, one thread:
 
 ## Keras on the torch backend
 
-Demanded: the same bits as `torch_vit`, in float32.
+Demanded: the same bits as `torch_vit`, in float32. Exceptions would stand in
+`tests/parity/exceptions.json`.
+
 """
 
 RULE = f"""
@@ -52,10 +54,15 @@ RULE = f"""
 
 Demanded: the RMS rule. The error is measured against the torch twin in float64, in
 units of the torch twin's own float32 error on the same inputs; the RMS of it may be at
-most {RMS_LIMIT:g}, the largest at most {MAX_LIMIT:g} on tokens, maps and gradients. A
-correct model is expected near 1.
+most {RMS_LIMIT:g}, the largest at most {MAX_LIMIT:g} on tokens, on maps and on
+gradients of 256 numbers or more (smaller ones are pooled). A correct model is expected
+near 1.
 
-| backend | what | judged | median RMS | largest RMS | largest single |
+Gradients are those of three inputs. TensorFlow on the CPU sums the gradient of a bias
+one token after the other, so that its error grows with the batch (up to 10 times that
+of torch, which sums in pairs, for the 64 inputs of the case `qv_bias`).
+
+| backend | what | judged | median RMS | largest RMS | largest error |
 | --- | --- | ---: | ---: | ---: | ---: |
 """
 
