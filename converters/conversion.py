@@ -93,6 +93,7 @@ def convert(
             source_format=reader.format,
             source_dialect=reader.dialect,
             dropped=dict(getattr(reader, "dropped", {})),
+            computed=dict(getattr(reader, "computed", {})),
             bytes_read=nbytes,
             steps=(*reader.steps, *found.steps),
             seconds=time.perf_counter() - start,

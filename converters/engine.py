@@ -115,8 +115,10 @@ class Pipe:
         }
         self._parts: dict[str, Array] = {}
         self.tensors = {
-            name: TensorInfo(_dtype(source, step), step.target_shape)
-            for name, step in self._steps.items()
+            name: TensorInfo(_dtype(source, step), shape)
+            for step in plan.steps
+            for name, shape in zip(step.targets, step.target_shapes, strict=True)
+            if name != ZERO
         }
 
     def read(self, name: str) -> Array:
@@ -198,6 +200,8 @@ def apply(step: Step, arrays: list[Array]) -> list[Array]:
     """
     if step.identity:
         return [contiguous(array) for array in arrays]
+    if step.joins:
+        return _joined(step, arrays)
     dtype = arrays[0].dtype
     raw = [_as_bits(array) for array in arrays]
     pattern, used = _simplified(step.pattern)
@@ -205,6 +209,14 @@ def apply(step: Step, arrays: list[Array]) -> list[Array]:
     moved = rearrange(raw[0] if len(raw) == 1 else raw, pattern, **sizes)
     parts = list(moved) if len(step.targets) > 1 else [moved]
     return [contiguous(part).view(dtype) for part in parts]
+
+
+def _joined(step: Step, arrays: list[Array]) -> list[Array]:
+    """Parts of unequal size made one along the first axis, or one taken apart."""
+    if len(step.targets) == 1:
+        return [np.concatenate(arrays)]
+    ends = np.cumsum([shape[0] for shape in step.target_shapes])[:-1]
+    return [contiguous(part) for part in np.split(arrays[0], ends)]
 
 
 def contiguous(array: Array) -> Array:

@@ -16,6 +16,9 @@ DEPTH = "{L}"
 ZERO = ""
 """In place of a name: a part that is zero and not stored."""
 
+PLUS = " + "
+"""Between the axes of parts of unequal size, which follow each other on axis 0."""
+
 GROUP = re.compile(r"\([^()]*\)|[^\s()]+")
 
 
@@ -45,6 +48,8 @@ def row_problems(row: Row, known: frozenset[str]) -> list[str]:
     blocks = {name.count(BLOCK) for name in stored}
     if blocks not in ({0}, {1}):
         problems.append("{i} must stand once in every name, or in none")
+    if PLUS in row.pattern:
+        return problems + _joined_problems(row, known)
     axes = []
     for names, side in zip((row.sources, row.targets), row.sides, strict=True):
         rest = GROUP.sub("", side).strip()
@@ -68,6 +73,35 @@ def row_problems(row: Row, known: frozenset[str]) -> list[str]:
         odd = sorted(axes[0] ^ axes[1])
         problems.append(f"axes {odd} stand on one side only of {row.pattern!r}")
     if row.sides[0] == row.sides[1] and _crosses_kernel(row):
+        problems.append("a kernel with an identity layout: a transpose is missing")
+    return problems
+
+
+def _joined_problems(row: Row, known: frozenset[str]) -> list[str]:
+    """Which laws a row of unequal parts breaks: `"o d + (t o) d"` on both sides."""
+    problems = []
+    left, right = row.sides
+    parts = left.split(PLUS)
+    counts = sorted((len(row.sources), len(row.targets)))
+    if left != right:
+        problems.append("parts and whole are written alike, left and right of '->'")
+    if counts != [1, len(parts)] or ZERO in (*row.sources, *row.targets):
+        problems.append(f"{len(parts)} parts need as many names, and one of the whole")
+    tails = set()
+    for part in parts:
+        rest, groups = GROUP.sub("", part).strip(), GROUP.findall(part)
+        if rest:
+            problems.append(f"cannot read {rest!r} in {part!r}")
+        symbols = [symbol for symbol in symbols_of(part) if symbol != "1"]
+        unknown = sorted(set(symbols) - known)
+        if unknown:
+            problems.append(f"unknown axes {unknown} in {part!r}")
+        if len(symbols) != len(set(symbols)):
+            problems.append(f"an axis stands twice in {part!r}")
+        tails.add(tuple(groups[1:]))
+    if len(tails) > 1 or "..." in left:
+        problems.append(f"the parts of {left!r} may differ in their first axis only")
+    if _crosses_kernel(row):
         problems.append("a kernel with an identity layout: a transpose is missing")
     return problems
 

@@ -219,6 +219,8 @@ class ConversionReport:
         source_dialect: How the tensors of the source are named.
         target_dialect: The same for the written file, if it is foreign.
         dropped: Tensors of the source that a written rule left out, with the reason.
+        computed: Canonical tensors that are in no file of the source's library, which
+            computes them: made here, each with the rule.
     """
 
     source: Path
@@ -238,6 +240,7 @@ class ConversionReport:
     source_dialect: str = ""
     target_dialect: str = ""
     dropped: Mapping[str, str] = field(default_factory=dict)
+    computed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -266,6 +269,7 @@ class ConversionReport:
             "source_dialect": self.source_dialect,
             "target_dialect": self.target_dialect,
             "dropped": dict(self.dropped),
+            "computed": dict(self.computed),
         }
 
     def to_json(self) -> str:
@@ -299,6 +303,8 @@ class ConversionReport:
             count = list(self.dropped.values()).count(reason)
             plural = "s" if count != 1 else ""
             rows.insert(3, ("dropped", f"{count} tensor{plural}: {reason}"))
+        for name, rule in self.computed.items():
+            rows.insert(3, ("computed", f"{name}, {rule}"))
         if self.steps:
             rows.insert(3, ("steps", ", ".join(self.steps)))
         return rows

@@ -13,6 +13,11 @@ begins with the axis of the parts. Separate q, k and v in a foreign file::
 A part that a layout does not have, because it is always zero, is `ZERO`::
 
     Row(("q.bias", ZERO, "v.bias"), ("qkv.bias",), "s h -> (s h)")
+
+Parts of unequal size, one after the other along the first axis, are joined by `+`, the
+same on both sides; the side with one name is the whole::
+
+    Row(("in_proj_weight",), ("q.weight", "kv.weight"), joined("o d + (t o) d"))
 """
 
 from __future__ import annotations
@@ -28,6 +33,7 @@ from converters.laws import (
     BLOCK,
     CHUNK,
     DEPTH,
+    PLUS as _PLUS,
     ZERO,
     pairing_problems,
     row_names,
@@ -51,6 +57,7 @@ __all__ = [
     "Step",
     "Table",
     "TableError",
+    "joined",
 ]
 
 Condition = Callable[[ViTConfig], bool]
@@ -76,7 +83,7 @@ class Row:
         sources: Names on the left side; more than one are parts of one tensor, of
             which some may be `ZERO`.
         targets: Names on the right side.
-        pattern: einops pattern, left to right.
+        pattern: einops pattern, left to right; or the axes of parts, see `joined`.
         when: Whether a config has these tensors.
     """
 
@@ -100,17 +107,32 @@ class Step:
         sources: Names of the tensors that go in.
         targets: Names of the tensors that come out.
         pattern: einops pattern from in to out.
-        source_shape: Shape of each tensor that goes in.
-        target_shape: Shape of each tensor that comes out.
+        source_shapes: Shape of each tensor that goes in.
+        target_shapes: Shape of each tensor that comes out.
         sizes: Lengths of the pattern's axes.
     """
 
     sources: tuple[str, ...]
     targets: tuple[str, ...]
     pattern: str
-    source_shape: tuple[int, ...]
-    target_shape: tuple[int, ...]
+    source_shapes: tuple[tuple[int, ...], ...]
+    target_shapes: tuple[tuple[int, ...], ...]
     sizes: tuple[tuple[str, int], ...]
+
+    @property
+    def source_shape(self) -> tuple[int, ...]:
+        """Shape of the first tensor that goes in; but for `+`, of each."""
+        return self.source_shapes[0]
+
+    @property
+    def target_shape(self) -> tuple[int, ...]:
+        """Shape of the first tensor that comes out; but for `+`, of each."""
+        return self.target_shapes[0]
+
+    @property
+    def joins(self) -> bool:
+        """Whether unequal parts are joined, or a whole taken apart, along axis 0."""
+        return _PLUS in self.pattern
 
     @property
     def identity(self) -> bool:
@@ -125,8 +147,8 @@ class Step:
             self.targets,
             self.sources,
             f"{right} -> {left}",
-            self.target_shape,
-            self.source_shape,
+            self.target_shapes,
+            self.source_shapes,
             self.sizes,
         )
 
@@ -154,9 +176,9 @@ class Plan:
     def source_shapes(self) -> dict[str, tuple[int, ...]]:
         """Every tensor that goes in, with its shape."""
         return {
-            name: step.source_shape
+            name: shape
             for step in self.steps
-            for name in step.sources
+            for name, shape in zip(step.sources, step.source_shapes, strict=True)
             if name != ZERO
         }
 
@@ -164,9 +186,9 @@ class Plan:
     def target_shapes(self) -> dict[str, tuple[int, ...]]:
         """Every tensor that comes out, with its shape."""
         return {
-            name: step.target_shape
+            name: shape
             for step in self.steps
-            for name in step.targets
+            for name, shape in zip(step.targets, step.target_shapes, strict=True)
             if name != ZERO
         }
 
@@ -235,17 +257,43 @@ class Table:
                     yield row, i
 
 
+def joined(axes: str) -> str:
+    """The pattern of a row whose parts, `"o d + (t o) d"`, have unequal sizes."""
+    return f"{axes} -> {axes}"
+
+
 def _step(row: Row, sizes: Sizes, marks: Mapping[str, int]) -> Step:
-    shapes = []
-    for names, side in zip((row.sources, row.targets), row.sides, strict=True):
-        shape = shape_of(side, dict(sizes))
+    pattern, used = _unrolled(row.pattern, sizes)
+    return Step(
+        tuple(_numbered(name, marks) for name in row.sources),
+        tuple(_numbered(name, marks) for name in row.targets),
+        pattern,
+        _shapes(row, row.sources, row.sides[0], dict(sizes)),
+        _shapes(row, row.targets, row.sides[1], dict(sizes)),
+        () if _PLUS in pattern else _lengths(pattern, used),
+    )
+
+
+def _shapes(
+    row: Row, names: tuple[str, ...], side: str, sizes: dict[str, int | tuple[int, ...]]
+) -> tuple[tuple[int, ...], ...]:
+    """Shape of each tensor on one side."""
+    parts = [shape_of(part, sizes) for part in side.split(_PLUS)]
+    if len(parts) > 1:
         if len(names) > 1:
-            if shape[0] != len(names):
-                text = f"{row_names(row)}: {len(names)} parts, axis of {shape[0]}"
-                raise TableError("plan", [text])
-            shape = shape[1:]
-        shapes.append(shape)
-    pattern, sizes = _unrolled(row.pattern, sizes)
+            return tuple(parts)
+        return ((sum(part[0] for part in parts), *parts[0][1:]),)
+    (shape,) = parts
+    if len(names) > 1:
+        if shape[0] != len(names):
+            text = f"{row_names(row)}: {len(names)} parts, axis of {shape[0]}"
+            raise TableError("plan", [text])
+        shape = shape[1:]
+    return (shape,) * len(names)
+
+
+def _lengths(pattern: str, sizes: Sizes) -> tuple[tuple[str, int], ...]:
+    """Length of every axis of a pattern."""
     used = [s for s in symbols_of(pattern.partition("->")[0]) if s not in ("1", "...")]
     lengths = []
     for symbol in used:
@@ -253,14 +301,7 @@ def _step(row: Row, sizes: Sizes, marks: Mapping[str, int]) -> Step:
         lengths.append(
             (symbol, length if isinstance(length, int) else math.prod(length))
         )
-    return Step(
-        tuple(_numbered(name, marks) for name in row.sources),
-        tuple(_numbered(name, marks) for name in row.targets),
-        pattern,
-        shapes[0],
-        shapes[1],
-        tuple(lengths),
-    )
+    return tuple(lengths)
 
 
 def _numbered(name: str, marks: Mapping[str, int]) -> str:

@@ -123,6 +123,8 @@ def write_checked(
     """
     start = time.perf_counter()
     check_output(target, (source,), force)
+    if variant is not None:
+        check_computed(variant, found, source)
     check_space(target.parent, space_needed(found.nbytes))
     with atomic(target, force=force) as path:
         if variant is None:
@@ -148,6 +150,19 @@ def write_checked(
         fingerprint=fingerprint(found.digests),
         seconds=time.perf_counter() - start,
     )
+
+
+def check_computed(variant: Variant, found: Checked, source: Path) -> None:
+    """Whether the dialect's library would compute what its file leaves out.
+
+    Raises:
+        ConversionError: If it would compute anything else.
+    """
+    from converters.dialects.reading import computed_issues
+
+    issues = computed_issues(variant, found.config, found.source, found.digests)
+    if issues:
+        raise ConversionError(issues, file=source, dialect=variant.name)
 
 
 def write_foreign(

@@ -21,6 +21,7 @@ _MODULES: dict[str, str] = {
     "torchvision": "torchvision",
     "openai_clip": "openai_clip",
     "lucidrains": "lucidrains",
+    "videomae": "videomae",
 }
 
 NAMES: tuple[str, ...] = tuple(_MODULES)

@@ -1,10 +1,11 @@
 """What a dialect is: how one library's files name and lay out the tensors of a ViT.
 
 A `Variant` is one way of naming that really occurs (a release's, a model type's). It is
-a `Table` from its names (left) to the canonical ones (right), and three short lists
+a `Table` from its names (left) to the canonical ones (right), and four short lists
 beside it, all generated from the config: what such a file holds that no model reads
-(`drops`), what a written file needs beside the weights (`fills`), and why a model may
-not be written in it (`holds`). A `Dialect` is the variants of one library.
+(`drops`), what a written file needs beside the weights (`fills`), what the library
+computes and stores nowhere (`computed`), and why a model may not be written in it
+(`holds`). A `Dialect` is the variants of one library.
 
 Most tables are a renaming of modules, so they are written as one::
 
@@ -24,6 +25,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from converters.rules import CANONICAL, Plan, Row, Table
 from vit_config import ViTConfig
@@ -46,6 +50,19 @@ class Fill:
     value: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """A canonical tensor that a library computes anew and stores in no file.
+
+    Attributes:
+        rule: By which rule, in words.
+        make: Gives the very bits that the rule stands for, in float32.
+    """
+
+    rule: str
+    make: Callable[[], NDArray[np.float32]]
+
+
 def _no_drops(config: ViTConfig) -> Mapping[str, str]:
     return {}
 
@@ -54,11 +71,15 @@ def _no_fills(config: ViTConfig) -> Mapping[str, Fill]:
     return {}
 
 
+def _nothing_computed(config: ViTConfig) -> Mapping[str, Computed]:
+    return {}
+
+
 def _any_model(config: ViTConfig) -> Iterable[str]:
     return ()
 
 
-def _nothing(shapes: Shapes) -> Mapping[str, Any]:
+def _nothing(known: Mapping[str, Any]) -> Mapping[str, Any]:
     return {}
 
 
@@ -78,8 +99,13 @@ class Variant:
             (names without prefix), and those that this library's models all share: its
             epsilon, its activation. A field that differs between models and is not in
             the file must not stand here.
+        follows: Fields that follow in this library from others, which only the caller
+            knows: what its mean is taken over, once it is known that it is a mean.
         drops: Tensors that a file may hold and no model reads, each with the reason.
         fills: Tensors that a written file must hold although no model reads them.
+        computed: Canonical tensors that are in no file of this kind, because the
+            library computes them. Reading makes them once; writing leaves them out,
+            and refuses a model whose tensor is not the computed one, bit by bit.
         holds: Why a config cannot be written in this variant; one line a reason,
             beginning with the field. A canonical tensor that the table has no place
             for is a reason by itself and need not be told.
@@ -88,6 +114,8 @@ class Variant:
         around: The same, one level above a prefixed encoder (`"decoder5."` beside
             `"vit."`).
         export: Whether files can be written in it.
+        told: Whether files are read in it only where the caller names it: its names
+            are another variant's, and what it `says` is not in the file.
     """
 
     name: str
@@ -95,16 +123,23 @@ class Variant:
     signature: frozenset[str]
     absent: frozenset[str] = frozenset()
     says: Callable[[Shapes], Mapping[str, Any]] = field(default=_nothing, repr=False)
+    follows: Callable[[Mapping[str, Any]], Mapping[str, Any]] = field(
+        default=_nothing, repr=False
+    )
     drops: Callable[[ViTConfig], Mapping[str, str]] = field(
         default=_no_drops, repr=False
     )
     fills: Callable[[ViTConfig], Mapping[str, Fill]] = field(
         default=_no_fills, repr=False
     )
+    computed: Callable[[ViTConfig], Mapping[str, Computed]] = field(
+        default=_nothing_computed, repr=False
+    )
     holds: Callable[[ViTConfig], Iterable[str]] = field(default=_any_model, repr=False)
     beside: Mapping[str, str] = field(default_factory=dict, repr=False)
     around: Mapping[str, str] = field(default_factory=dict, repr=False)
     export: bool = True
+    told: bool = False
 
     def plan(self, config: ViTConfig, prefix: str = "") -> Plan:
         """From the names in a file, which may stand behind a prefix, to canonical."""
@@ -121,7 +156,7 @@ class Variant:
 
     def gaps(self, config: ViTConfig) -> list[str]:
         """Canonical tensors of the config that this variant has no place for."""
-        known = self.table.plan(config).target_shapes
+        known = {*self.table.plan(config).target_shapes, *self.computed(config)}
         return [n for n in CANONICAL.plan(config).target_shapes if n not in known]
 
     def problems(self, config: ViTConfig) -> list[str]:

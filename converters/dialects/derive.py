@@ -196,13 +196,17 @@ def complete(variant: Variant, shapes: Shapes, given: Given, file: Any) -> ViTCo
         config = given.whole()
         if config is None:
             raise ValueError("a config that is none")
-        _compare(says, config.model_dump(), variant, file, config)
+        known = config.model_dump()
+        says = {**says, **variant.follows(known)}
+        _compare(says, known, variant, file, config)
         return config
     known = preset_fields(given.preset) if given.preset else {}
     known = {**known, **given.changes}
+    says = {**says, **variant.follows({**says, **known})}
     _compare(says, known, variant, file, None)
     fields = {**says, **known}
     _flat_channels(fields, variant, shapes)
+    _head_width(fields, variant, shapes)
     missing = [name for name in UNSEEN if name not in fields]
     missing += [name for name in ("patch_size",) if name not in fields]
     if given.preset:
@@ -235,6 +239,16 @@ def _flat_channels(fields: dict[str, Any], variant: Variant, shapes: Shapes) -> 
             width = shapes[row.sources[0]][-1]
             if width % area == 0:
                 fields["in_chans"] = width // area
+
+
+def _head_width(fields: dict[str, Any], variant: Variant, shapes: Shapes) -> None:
+    """Width of a head from all heads' together, once their number is known."""
+    rows = canonical_shapes(variant, shapes).get("blocks.0.attn.qkv.weight", (None,))[0]
+    heads = fields.get("num_heads")
+    if not rows or not isinstance(heads, int) or fields.get("head_dim"):
+        return
+    if rows != 3 * fields.get("embed_dim", 0) and heads > 0 and rows % (3 * heads) == 0:
+        fields["head_dim"] = rows // (3 * heads)
 
 
 def _pos_tokens(fields: dict[str, Any], variant: Variant, shapes: Shapes) -> str:

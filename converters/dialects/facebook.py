@@ -1,18 +1,23 @@
 """Facebook's own `.pth` files: what differs from timm's names.
 
 DINOv2 has `register_tokens` and a `mask_token` that only training reads; its gated MLP
-is `w12` and `w3`; training checkpoints keep the blocks in four chunks. DeiT-3 calls the
-layer scale `gamma_1` and `gamma_2`. MAE's pre-training files hold a decoder.
+is `w12` and `w3`; training checkpoints keep the blocks in four chunks. 3DINO is the
+same for volumes. DeiT-3 calls the layer scale `gamma_1` and `gamma_2`. MAE's
+pre-training files hold a decoder.
+
+The other files (DINO, DeiT, fine-tuned MAE, I-JEPA, V-JEPA) have timm's names and are
+read as such. Whoever names the variant (`--from facebook@dino`) need not say what all
+of these models share: epsilon, activation, and how positions are resampled.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from converters.dialects import timm
+from converters.dialects import demands, timm
 from converters.dialects.base import Dialect, Fill, Shapes, Variant, renamed
-from converters.rules import Table
+from converters.rules import CANONICAL, Table
 from vit_config import ViTConfig
 
 QKV, PATCHES = timm.QKV, timm.PATCHES
@@ -31,10 +36,17 @@ def _dinov2(shapes: Shapes) -> Mapping[str, Any]:
         "pos_embed_tokens": "cls",
         "norm_eps": 1e-6,
         "act_layer": "silu" if gated else "gelu",
-        "pos_resize": "bicubic_aa" if "register_tokens" in shapes else "bicubic_offset",
+        "pos_resize": _resize(shapes),
         "distilled": False,
         "representation_size": None,
     }
+
+
+def _resize(shapes: Shapes) -> str:
+    """3DINO's is trilinear, and as DINOv2's a tenth of a patch off."""
+    if len(shapes.get(PATCHES, ())) == 5:
+        return "bilinear"
+    return "bicubic_aa" if "register_tokens" in shapes else "bicubic_offset"
 
 
 def _names(gated: bool, chunked: bool) -> dict[str, str]:
@@ -46,6 +58,10 @@ def _names(gated: bool, chunked: bool) -> dict[str, str]:
     if chunked:
         return {n: f.replace("blocks.", "blocks.{c}.") for n, f in names.items()}
     return names
+
+
+_HEAD = "projection head of the self-supervised training"
+_HEADS = dict.fromkeys(("dino_head.", "ibot_head.", *timm.DINO_HEAD), _HEAD)
 
 
 def _dinov2_variant(gated: bool, chunked: bool) -> Variant:
@@ -63,11 +79,14 @@ def _dinov2_variant(gated: bool, chunked: bool) -> Variant:
         drops=_drops,
         fills=lambda config: {"mask_token": Fill((1, config.embed_dim))},
         holds=lambda config: _dinov2_holds(config, gated, chunked),
+        around=_HEADS,
     )
 
 
 def _dinov2_holds(config: ViTConfig, gated: bool, chunked: bool) -> Iterator[str]:
-    yield from _shared(config)
+    yield from (line for line in _shared(config) if not line.startswith("spatial"))
+    if config.spatial_dims == 3 and config.reg_tokens:
+        yield f"reg_tokens: {config.reg_tokens}; 3DINO has none"
     if (config.mlp_layer == "swiglu") != gated:
         yield f"mlp_layer: {config.mlp_layer!r}; another variant has this one"
     if config.num_classes:
@@ -107,9 +126,80 @@ _DEIT3 = timm.identity() | {
 }
 _DECODER = "decoder of the masked autoencoder: only the encoder is taken"
 
+
+def _plain_says(**more: Any) -> Callable[[Shapes], Mapping[str, Any]]:
+    def says(shapes: Shapes) -> Mapping[str, Any]:
+        pool = "avg" if "fc_norm.weight" in shapes else "token"
+        pooled = {"global_pool": pool} if "head.weight" in shapes else {}
+        shared = {"norm_eps": 1e-6, "act_layer": "gelu"}
+        return {**timm.says(shapes), **shared, **pooled, **more}
+
+    return says
+
+
+_PLAIN = demands.holds(
+    "Facebook's ViT",
+    demands.PLAIN,
+    class_token=True,
+    qkv_bias=True,
+    dist_token=...,
+    distilled=...,
+    final_norm=...,
+    fc_norm=...,
+)
+
+
+def _plain_holds(config: ViTConfig) -> Iterator[str]:
+    yield from _shared(config)
+    yield from _PLAIN(config)
+    if config.fc_norm == config.final_norm:
+        yield f"fc_norm: {config.fc_norm}; these models have it or final_norm"
+    wanted = "avg" if config.fc_norm else "token"
+    if config.num_classes and config.global_pool != wanted:
+        yield f"global_pool: {config.global_pool!r}; with a head here {wanted!r}"
+    if config.num_pos_tokens != config.num_tokens:
+        yield f"pos_embed_tokens: {config.pos_embed_tokens!r}; here all have one"
+
+
+def _jepa_holds(dims: int) -> demands.Holds:
+    def holds(config: ViTConfig) -> Iterator[str]:
+        yield from (line for line in _shared(config) if not line.startswith("spatial"))
+        if config.spatial_dims != dims:
+            yield f"spatial_dims: {config.spatial_dims}; this one is {dims}D"
+        if config.num_prefix_tokens or config.global_pool != "none":
+            yield f"global_pool: {config.global_pool!r}; it gives patches, all of them"
+        if config.pos_embed == "none" or config.fc_norm or not config.final_norm:
+            yield "pos_embed, final_norm, fc_norm: it has positions and a final norm"
+        if (
+            config.mlp_layer != "mlp"
+            or config.init_values
+            or config.patch_norm != "none"
+        ):
+            yield "mlp_layer, init_values, patch_norm: its blocks are plain"
+
+    return holds
+
+
+def _told(
+    name: str, says: Callable[[Shapes], Mapping[str, Any]], holds: demands.Holds
+) -> Variant:
+    """Timm's names, and what these models share."""
+    return Variant(
+        f"facebook@{name}",
+        Table(f"facebook@{name}", CANONICAL.rows),
+        frozenset({QKV, PATCHES, "blocks.0.mlp.fc1.weight"}),
+        says=says,
+        holds=holds,
+        around=_HEADS,
+        told=True,
+    )
+
+
+_JEPA = {"pos_embed": "sincos", "class_token": False, "global_pool": "none"}
+
 FACEBOOK = Dialect(
     "facebook",
-    "Facebook's DINOv2, DeiT-3 and MAE",
+    "Facebook's DINO, DINOv2, DeiT, MAE, I-JEPA and V-JEPA; 3DINO",
     (
         *(
             _dinov2_variant(gated, chunked)
@@ -140,7 +230,16 @@ FACEBOOK = Dialect(
             },
             drops=_drops,
             beside={"decoder_": _DECODER},
+            # MAE's own class has the decoder, too; `facebook@vit` is its encoder's.
             export=False,
+        ),
+        _told("vit", _plain_says(pos_resize="bicubic"), _plain_holds),
+        _told("dino", _plain_says(pos_resize="bicubic_offset"), _plain_holds),
+        _told("ijepa", _plain_says(pos_resize="bicubic", **_JEPA), _jepa_holds(2)),
+        _told(
+            "vjepa",
+            _plain_says(pos_resize="bilinear", spatial_dims=3, **_JEPA),
+            _jepa_holds(3),
         ),
     ),
 )

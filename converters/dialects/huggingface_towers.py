@@ -11,13 +11,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from converters.dialects import demands
-from converters.dialects.base import Names, Shapes, Variant, renamed
-from converters.rules import Row, Table
+from converters.dialects.base import Fill, Names, Shapes, Variant, renamed
+from converters.report import refusal
+from converters.rules import Row, Table, joined
 from vit_config import ViTConfig
 
 CLIP, SIGLIP = "Hugging Face's CLIP vision tower", "Hugging Face's Siglip vision tower"
 TOWER = "vision_model."
 _NORM = "norm of the pooled vector, which this class does not pool"
+_POOLING = "attention pooling, which this class does not read"
 _IDS = "indices 0, 1, 2, ... that transformers before 4.31 saved"
 _TEXT = "of the text tower: only the image tower is taken"
 _AROUND = {
@@ -34,6 +36,10 @@ def _class_token(config: ViTConfig) -> bool:
 
 def _positions(config: ViTConfig) -> bool:
     return config.pos_embed != "none"
+
+
+def _attention_pooling(config: ViTConfig) -> bool:
+    return config.global_pool == "map"
 
 
 def _rows(prefix: str, head: str, pooling: str = "") -> tuple[Row, ...]:
@@ -68,7 +74,18 @@ def _rows(prefix: str, head: str, pooling: str = "") -> tuple[Row, ...]:
             _positions,
         )
     ]
-    if not pooling:
+    if pooling:
+        fused = f"{pooling}.attention.in_proj_"
+        extra += [
+            Row(
+                (f"{fused}{leaf}",),
+                (f"attn_pool.q.{leaf}", f"attn_pool.kv.{leaf}"),
+                joined(axes),
+                _attention_pooling,
+            )
+            for leaf, axes in (("weight", "o d + (t o) d"), ("bias", "o + (t o)"))
+        ]
+    else:
         token = (f"{embeddings}.class_embedding",), ("cls_token",)
         extra.append(Row(*token, "d -> 1 1 d", _class_token))
     return renamed(names, extra)
@@ -122,11 +139,21 @@ def _clip(name: str, prefix: str, head: str) -> Variant:
         }
         if classifier:
             return {**found, "global_pool": "avg", "final_norm": False}
-        return {**found, "global_pool": "token", "head_bias": False}
+        return {
+            **found,
+            "global_pool": "token",
+            **({"head_bias": False} if head else {}),
+        }
 
     def drops(config: ViTConfig) -> Mapping[str, str]:
         unread = {} if config.final_norm else dict.fromkeys(post, _NORM)
         return {ids: _IDS, **unread}
+
+    def fills(config: ViTConfig) -> Mapping[str, Fill]:
+        if config.final_norm:
+            return {}
+        ones, zeros = (Fill((config.embed_dim,), value) for value in (1.0, 0.0))
+        return dict(zip(post, (ones, zeros), strict=True))
 
     return Variant(
         f"huggingface@{name}",
@@ -137,26 +164,35 @@ def _clip(name: str, prefix: str, head: str) -> Variant:
         holds=_clip_holds(head),
         beside=_AROUND if prefix else {},
         around={} if prefix else _AROUND,
-        # It would need a norm that the model does not have.
-        export=not classifier,
+        fills=fills,
     )
 
 
-def _siglip_holds(config: ViTConfig) -> list[str]:
-    if config.num_classes:
-        pool = "avg"
-    else:
-        pool = "map" if config.global_pool == "map" else "none"
-    if config.global_pool != pool:
-        return [f"global_pool: {config.global_pool!r}; in {SIGLIP} {pool!r}"]
-    return []
+def _siglip_holds(headed: bool) -> demands.Holds:
+    def problems(config: ViTConfig) -> list[str]:
+        if headed != bool(config.num_classes):
+            return ["num_classes: SiglipVisionModel alone has no head"]
+        pools = ("avg",) if headed else ("map", "none")
+        if config.global_pool not in pools:
+            words = " or ".join(map(repr, pools))
+            return [f"global_pool: {config.global_pool!r}; in {SIGLIP} {words}"]
+        return []
+
+    return problems
 
 
 def _siglip(name: str, prefix: str, head: str) -> Variant:
     pooling = f"{prefix}head"
+    table = Table(name, _rows(prefix, head, pooling))
     ids = f"{prefix}embeddings.position_ids"
 
     def says(shapes: Shapes) -> Mapping[str, Any]:
+        if len(shapes.get(f"{prefix}embeddings.patch_embedding.weight", ())) == 2:
+            raise refusal(
+                "this is Siglip2's NaFlex tower: patches in rows, positions resampled "
+                "for every image; not a plain ViT of one image size",
+                kind="config",
+            )
         pooled = f"{pooling}.probe" in shapes and not head
         return {
             "pos_embed_tokens": "all",
@@ -166,26 +202,26 @@ def _siglip(name: str, prefix: str, head: str) -> Variant:
             "global_pool": "avg" if head else "map" if pooled else "none",
         }
 
-    def drops(config: ViTConfig) -> Mapping[str, str]:
-        found = {ids: _IDS}
+    def unread(config: ViTConfig) -> Mapping[str, tuple[int, ...]]:
+        """The attention pooling, which only the pooled model reads."""
         if config.global_pool == "map":
-            return found
-        why = "attention pooling, which this class does not read"
-        leaves = [
-            "probe",
-            "attention.in_proj_weight",
-            "attention.in_proj_bias",
-            *(
-                f"{module}.{leaf}"
-                for module in ("attention.out_proj", "layernorm", "mlp.fc1", "mlp.fc2")
-                for leaf in ("weight", "bias")
-            ),
-        ]
-        return {**found, **{f"{pooling}.{leaf}": why for leaf in leaves}}
+            return {}
+        pooled = config.replace(
+            global_pool="map", num_classes=0, labels=None, problem_type=None
+        )
+        shapes = table.plan(pooled).source_shapes
+        return {n: shape for n, shape in shapes.items() if n.startswith(f"{pooling}.")}
+
+    def drops(config: ViTConfig) -> Mapping[str, str]:
+        return {ids: _IDS, **dict.fromkeys(unread(config), _POOLING)}
+
+    def fills(config: ViTConfig) -> Mapping[str, Fill]:
+        # A bare model may be without; the classifier's file always has it.
+        return {n: Fill(s) for n, s in unread(config).items()} if head else {}
 
     return Variant(
         f"huggingface@{name}",
-        Table(name, _rows(prefix, head, pooling)),
+        table,
         frozenset(
             {
                 f"{prefix}embeddings.position_embedding.weight",
@@ -203,12 +239,11 @@ def _siglip(name: str, prefix: str, head: str) -> Variant:
             demands.holds(SIGLIP, demands.PLAIN, class_token=False, qkv_bias=True),
             demands.own_head_dim(SIGLIP),
             demands.positions_for_all(SIGLIP),
-            _siglip_holds,
+            _siglip_holds(bool(head)),
         ),
         beside=_AROUND if prefix else {},
         around={} if prefix else _AROUND,
-        # With the head of images comes an attention pooling that nothing reads.
-        export=not head,
+        fills=fills,
     )
 
 

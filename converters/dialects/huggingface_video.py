@@ -1,7 +1,8 @@
 """Hugging Face's VideoMAE, in files and in memory.
 
-Keys have no bias; in files the other two are vectors beside the projections. The
-positions are a sine-cosine table that every model computes: no file has them.
+Keys have no bias; in files the other two are vectors beside the projections, where
+there are any. The positions are a sine-cosine table that every model computes: no file
+has them.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from converters.dialects import demands
+from converters.dialects import demands, positions
 from converters.dialects.base import Shapes, Variant, renamed
 from converters.dialects.huggingface_vit import PATCHES, Modules, on_disk
 from converters.rules import ZERO, Row, Table
@@ -22,6 +23,9 @@ _BESIDE = {"decoder.": _DECODER, "encoder_to_decoder.": _DECODER}
 
 def _query_and_value(config: ViTConfig) -> bool:
     return config.qkv_bias == "qv"
+
+
+MEMORY, UNBIASED = "+memory", "+unbiased"
 
 
 def _table(name: str, prefix: str, headed: bool, memory: bool) -> Table:
@@ -46,13 +50,15 @@ def _table(name: str, prefix: str, headed: bool, memory: bool) -> Table:
     return Table(name, renamed(names, (qkv,)))
 
 
-def _variant(name: str, prefix: str, memory: bool) -> Variant:
-    headed = bool(prefix)
+def _variant(name: str, prefix: str, kind: str) -> Variant:
+    headed, memory = bool(prefix), kind == MEMORY
+    name = f"{name}{kind}"
     attention = f"{prefix}encoder.layer.0.attention.attention"
+    in_files, in_memory = f"{attention}.q_bias", f"{attention}.query.bias"
+    bias = in_memory if memory else in_files
+    biased = kind != UNBIASED
 
     def says(shapes: Shapes) -> Mapping[str, Any]:
-        # The bias is in no file when the config says so, and then nothing tells.
-        biased = f"{attention}.{'query.bias' if memory else 'q_bias'}" in shapes
         found = {
             "spatial_dims": 3,
             "class_token": False,
@@ -73,7 +79,7 @@ def _variant(name: str, prefix: str, memory: bool) -> Variant:
             {
                 f"{prefix}{PATCHES}.weight",
                 f"{attention}.query.weight",
-                f"{attention}.{'query.bias' if memory else 'q_bias'}",
+                *({bias} if biased else ()),
                 *({"classifier.weight"} if headed else ()),
             }
         ),
@@ -82,16 +88,18 @@ def _variant(name: str, prefix: str, memory: bool) -> Variant:
                 f"{prefix}embeddings.cls_token",
                 f"{prefix}embeddings.position_embeddings",
                 f"{attention}.key.bias",
+                *({in_files, in_memory} - ({bias} if biased else set())),
             }
         ),
         says=says,
+        computed=positions.VIDEOMAE,
         holds=demands.both(
             demands.spatial(LIBRARY, 3),
             demands.holds(
                 LIBRARY,
                 demands.PLAIN,
                 class_token=False,
-                qkv_bias=("qv", False),
+                qkv_bias=("qv",) if biased else (False,),
                 pos_embed="sincos",
                 final_norm=False if headed else ...,
                 fc_norm=headed,
@@ -109,7 +117,7 @@ def _variant(name: str, prefix: str, memory: bool) -> Variant:
 
 
 VARIANTS: tuple[Variant, ...] = tuple(
-    _variant(f"{name}{'+memory' if memory else ''}", prefix, memory)
+    _variant(name, prefix, kind)
     for name, prefix in (("videomae", "videomae."), ("videomae-bare", ""))
-    for memory in (False, True)
+    for kind in ("", MEMORY, UNBIASED)
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from converters.dialects import demands
+from converters.dialects import demands, positions
 from converters.dialects.base import Dialect, Fill, Names, Shapes, Variant, renamed
 from converters.rules import Row, Table
 from vit_config import ViTConfig
@@ -124,6 +124,11 @@ def _one_head(config: ViTConfig) -> list[str]:
     return []
 
 
+def _mean_of_all(known: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Where the mean is taken of all tokens, the class token among them."""
+    return {"pool_include_prefix": known.get("global_pool") == "avg"}
+
+
 def _rows_3d(config: ViTConfig) -> list[str]:
     if config.pool_include_prefix != (config.global_pool == "avg"):
         return ["pool_include_prefix: the mean of vit-pytorch's vit_3d includes it"]
@@ -132,6 +137,14 @@ def _rows_3d(config: ViTConfig) -> list[str]:
 
 def _classes(config: ViTConfig) -> list[str]:
     return [] if config.num_classes else ["num_classes: 0; this class has a head"]
+
+
+def _simple_width(config: ViTConfig) -> list[str]:
+    if config.spatial_dims == 2 and config.embed_dim % 4:
+        return [f"embed_dim: {config.embed_dim}; SimpleViT's positions need 4 parts"]
+    if config.embed_dim < 4 * config.spatial_dims:
+        return [f"embed_dim: {config.embed_dim}; too narrow for SimpleViT's positions"]
+    return []
 
 
 def _pool(config: ViTConfig) -> list[str]:
@@ -207,6 +220,7 @@ LUCIDRAINS = Dialect(
             demands.positions_for_all("vit-pytorch's vit_3d"),
             _rows_3d,
             _classes,
+            follows=_mean_of_all,
         ),
         _variant(
             "simple_vit",
@@ -216,6 +230,8 @@ LUCIDRAINS = Dialect(
             _says_simple,
             _simple_holds,
             _classes,
+            _simple_width,
+            computed=positions.SIMPLE_VIT,
         ),
     ),
     config="lucidrains",

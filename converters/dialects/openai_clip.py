@@ -1,14 +1,16 @@
 """The image tower of OpenAI's CLIP and of open_clip, behind `visual.` in a whole model.
 
 The projection is a bare matrix, input by output: the head without a bias, transposed.
+Where open_clip takes a tower of timm's (SigLIP, for example), that one has its own
+names under `trunk.`, and the projection, if there is one, is `head.proj`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from converters.dialects import demands
+from converters.dialects import demands, timm
 from converters.dialects.base import Dialect, Shapes, Variant, renamed
 from converters.rules import Row, Table
 from vit_config import ViTConfig
@@ -79,6 +81,27 @@ _AROUND = {
     "vocab_size": "sizes that OpenAI's files repeat as tensors",
 }
 
+TRUNK = "trunk."
+
+
+def _trunk_rows() -> tuple[Row, ...]:
+    """Timm's names under `trunk.`, but for the head, which stands beside."""
+    names = {
+        name: TRUNK + name
+        for name in timm.identity()
+        if name.partition(".")[0] not in ("head", "head_dist", "dist_token")
+    }
+    return renamed({**names, "head": "head.proj"})
+
+
+def _trunk_holds(config: ViTConfig) -> Iterator[str]:
+    # A projection may be without a bias, unlike timm's own head.
+    lines = timm.holds(config.replace(head_bias=True))
+    yield from lines
+    if config.dist_token or config.head_act:
+        yield "dist_token, head_act: open_clip's towers have neither"
+
+
 OPENAI_CLIP = Dialect(
     "openai_clip",
     "OpenAI CLIP and open_clip, image tower",
@@ -118,6 +141,23 @@ OPENAI_CLIP = Dialect(
                 demands.positions_for_all(LIBRARY),
                 demands.pooled_by(LIBRARY, "token", "token"),
             ),
+            around=_AROUND,
+        ),
+        Variant(
+            "openai_clip@timm",
+            Table("openai_clip@timm", _trunk_rows()),
+            frozenset(
+                TRUNK + name
+                for name in (
+                    timm.QKV,
+                    timm.PATCHES,
+                    "blocks.0.mlp.fc1.weight",
+                    "pos_embed",
+                )
+            ),
+            frozenset({f"{TRUNK}blocks.0.attn.q_bias", f"{TRUNK}rope.periods"}),
+            says=lambda shapes: {"distilled": False, "representation_size": None},
+            holds=_trunk_holds,
             around=_AROUND,
         ),
     ),

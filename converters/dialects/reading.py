@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -11,9 +13,19 @@ import numpy as np
 from converters.dialects.base import Fill, Variant
 from converters.dialects.derive import Given, complete
 from converters.dialects.recognise import Match
-from converters.engine import Array, Pipe, Source, TensorInfo, np_dtype
-from converters.report import Issue, refusal
-from converters.rules import Plan
+from converters.engine import (
+    FLOATS,
+    Array,
+    Digests,
+    Pipe,
+    Source,
+    TensorInfo,
+    cast,
+    np_dtype,
+    sha256,
+)
+from converters.report import Issue, printable, refusal
+from converters.rules import CANONICAL, Plan
 from vit_config import SourceConfig, ViTConfig
 
 
@@ -44,7 +56,8 @@ class DialectReader:
 
     What the dialect drops by a written rule is left out here, with the rule's reason in
     `dropped`; any other name that the model does not have stays, and is then refused
-    like everywhere else.
+    like everywhere else. What the library computes and stores nowhere is made here, in
+    the file's type, and served as one more tensor; `computed` says by which rule.
 
     Args:
         raw: The file.
@@ -61,6 +74,12 @@ class DialectReader:
         self.dialect = match.variant.name
         self.dropped = dropped(raw.tensors, match, config, chosen)
         self.tensors = {n: t for n, t in raw.tensors.items() if n not in self.dropped}
+        self._made = {
+            f"{name} (computed)": (name, entry)
+            for name, entry in match.variant.computed(config).items()
+        }
+        self.computed = {name: entry.rule for name, entry in self._made.values()}
+        self._add_computed()
         self.steps: tuple[str, ...] = (f"take_prefix:{match.prefix}",) if chosen else ()
         self._raw = raw
 
@@ -85,8 +104,8 @@ class DialectReader:
         gaps = match.variant.gaps(config)
         if gaps:
             raise refusal(
-                f"files of {match.variant.name} do not hold {', '.join(gaps[:3])}, "
-                "which the model needs; reading them is not supported yet",
+                f"files of {match.variant.name} have no place for "
+                f"{', '.join(gaps[:3])}, which the config asks for",
                 file=raw.path,
                 kind="config",
             )
@@ -95,13 +114,36 @@ class DialectReader:
             config = with_steps(config, (f"take_prefix:{match.prefix}",))
         return cls(raw, match, config, chosen)
 
+    def _add_computed(self) -> None:
+        """One more tensor for each that is computed, of the type that most have."""
+        if not self._made:
+            return
+        own = self.match.variant.plan(self.config, self.match.prefix).source_shapes
+        types = Counter(self.tensors[n].dtype for n in own if n in self.tensors)
+        most = max(types, key=lambda kind: types[kind], default="float32")
+        self._dtype = most if most in (*FLOATS, "float64") else "float32"
+        shapes = CANONICAL.plan(self.config).target_shapes
+        for name, (target, _) in self._made.items():
+            if name in self.tensors:
+                raise refusal(f'"{printable(name)}" is no name here', file=self.path)
+            self.tensors[name] = TensorInfo(self._dtype, shapes[target])
+
     def read(self, name: str) -> Array:
         """The values of one tensor."""
+        if name in self._made:
+            return cast(self._made[name][1].make(), self._dtype)
         return self._raw.read(name)
 
     def plan(self) -> Plan:
         """From the file's names to the canonical ones."""
-        return self.match.variant.plan(self.config, self.match.prefix)
+        plan = self.match.variant.plan(self.config, self.match.prefix)
+        names = {target: name for name, (target, _) in self._made.items()}
+        extra = tuple(
+            replace(step, sources=(names[step.targets[0]],))
+            for step in CANONICAL.plan(self.config).steps
+            if step.targets[0] in names
+        )
+        return replace(plan, steps=(*extra, *plan.steps))
 
     def close(self) -> None:
         """Lets the file go."""
@@ -165,6 +207,28 @@ def fill_issues(
     fills = variant.fills(config)
     odd = sorted(set(fills) ^ set(reader.dropped))
     return [Issue("file", name, "not written as planned") for name in odd]
+
+
+def computed_issues(
+    variant: Variant, config: ViTConfig, source: Source, digests: Digests
+) -> list[Issue]:
+    """Tensors that the variant's library would compute otherwise than they are here."""
+    issues = []
+    for name, entry in variant.computed(config).items():
+        dtype, _, digest = digests[name]
+        made = cast(entry.make(), dtype)
+        if sha256(made) == digest:
+            continue
+        apart = np.abs(made.astype(np.float64) - source.read(name).astype(np.float64))
+        issues.append(
+            Issue(
+                "value",
+                name,
+                f"a table of its own, up to {apart.max():.2g} apart",
+                f"bit by bit {entry.rule}: such files have no place for another",
+            )
+        )
+    return issues
 
 
 class Foreign:

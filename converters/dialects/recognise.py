@@ -93,7 +93,7 @@ def matches(
     found = []
     for dialect, variants in _asked(spec):
         for variant in variants:
-            if not variant.signature:
+            if not variant.signature or (variant.told and spec != variant.name):
                 continue
             asked = [prefix] if prefix is not None else _prefixes(known, variant)
             found += [

@@ -13,6 +13,11 @@ from converters.dialects.base import Dialect, Shapes, Variant, renamed
 from converters.rules import CANONICAL, Row, Table
 from vit_config import ViTConfig
 
+DINO_HEAD = ("head.mlp.", "head.last_layer.")
+"""Beginnings of the names of the head that DINO trains with, beside its backbone."""
+
+_AROUND = dict.fromkeys(DINO_HEAD, "projection head of the self-supervised training")
+
 QKV = "blocks.0.attn.qkv.weight"
 PATCHES = "patch_embed.proj.weight"
 
@@ -108,6 +113,7 @@ TIMM = Dialect(
             _OTHERS,
             says=says,
             holds=holds,
+            around=_AROUND,
         ),
         Variant(
             "timm@swiglu",

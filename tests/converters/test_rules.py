@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from converters.engine import MemorySource, Pipe, apply, np_dtype
-from converters.rules import CANONICAL, KERAS, Row, Step, Table, TableError
+from converters.rules import CANONICAL, KERAS, Row, Step, Table, TableError, joined
 from tests.converters.cases import CASES, weights
 from vit_config import ViTConfig
 from vit_config.weights import weight_table
@@ -208,6 +208,48 @@ def test_number_of_parts_must_be_the_length_of_their_axis():
 
 
 def test_step_keeps_identity_apart_from_renaming_parts():
-    identity = Step(("a",), ("b",), "d -> d", (2,), (2,), (("d", 2),))
+    identity = Step(("a",), ("b",), "d -> d", ((2,),), ((2,),), (("d", 2),))
     assert identity.identity
     assert not replace(identity, sources=("a", "c")).identity
+
+
+# ---- parts of unequal size -------------------------------------------------------
+
+FUSED = Row(("in_proj",), ("q", "kv"), joined("o d + (t o) d"))
+
+
+def unequal(row: Row = FUSED) -> Table:
+    return Table("unequal", (row,))
+
+
+def test_unequal_parts_are_joined_and_taken_apart() -> None:
+    config = CASES["features"]
+    plan = unequal().plan(config)
+    width = config.embed_dim
+    assert plan.source_shapes == {"in_proj": (3 * width, width)}
+    assert plan.target_shapes == {"q": (width, width), "kv": (2 * width, width)}
+    whole = np.arange(3 * width * width, dtype=np.float32).reshape(3 * width, width)
+    apart = Pipe(MemorySource({"in_proj": whole}), plan)
+    assert {n: t.shape for n, t in apart.tensors.items()} == plan.target_shapes
+    assert np.array_equal(apart.read("kv"), whole[width:])  # in any order
+    assert np.array_equal(apart.read("q"), whole[:width])
+    back = Pipe(apart, plan.inverse())
+    assert np.array_equal(back.read("in_proj"), whole)
+
+
+@pytest.mark.parametrize(
+    ("row", "text"),
+    [
+        (Row(("w",), ("q", "kv"), "o d + (t o) d -> o d + o d"), "written alike"),
+        (Row(("w",), ("q", "k", "v"), joined("o d + (t o) d")), "as many names"),
+        (Row(("v", "w"), ("q", "kv"), joined("o d + (t o) d")), "as many names"),
+        (Row(("w",), ("q", ""), joined("o d + (t o) d")), "as many names"),
+        (Row(("w",), ("q", "kv"), joined("o d + (t o) m")), "first axis only"),
+        (Row(("w",), ("q", "kv"), joined("o d + (t z) d")), "unknown axes"),
+        (Row(("w",), ("q", "kv"), joined("o o + (t d) o")), "stands twice"),
+        (Row(("w",), ("q/kernel", "kv/kernel"), joined("o d + (t o) d")), "transpose"),
+    ],
+)
+def test_laws_of_unequal_parts(row: Row, text: str) -> None:
+    with pytest.raises(TableError, match=text):
+        unequal(row)

@@ -17,18 +17,16 @@ from converters.dialects.lucidrains import LUCIDRAINS
 from converters.dialects.torchvision import TORCHVISION
 from converters.engine import MemorySource, Pipe
 from tests.dialects.real_names import Listing, load, variant_of
-from tests.dialects.test_huggingface_table import UNEQUAL_PARTS, VARIANTS
+from tests.dialects.test_huggingface_table import VARIANTS
 from tests.dialects.test_other_tables import _lucidrains
 from tests.fill import fill_weights
 
 pytestmark = pytest.mark.peers
 
-# Their files hold what our model has no place for: a decoder, a text tower, a norm.
-IMPORT_ONLY = ("ForPreTraining", "ForMaskedImage", "CLIPForImage", "SiglipForImage")
+# Their files hold what our model has no place for: a decoder.
+IMPORT_ONLY = ("ForPreTraining", "ForMaskedImage")
 EXPORTED = [
-    model
-    for model in VARIANTS
-    if not any(word in model for word in IMPORT_ONLY) and model != UNEQUAL_PARTS
+    model for model in VARIANTS if not any(word in model for word in IMPORT_ONLY)
 ]
 
 

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pytest
 from safetensors.numpy import load_file, save_file
 
 import converters
+from converters.dialects import positions
 from tests.dialects.common import KEYS
 from vit_config import ViTConfig
 from vit_config.weights import weight_table
@@ -62,8 +62,9 @@ def test_folder_comes_back_bit_identical(tmp_path: Path) -> None:
         np.testing.assert_array_equal(value, d[name])
 
 
-def test_model_with_computed_positions_is_refused(tmp_path: Path) -> None:
+def test_computed_positions_are_made_and_named(tmp_path: Path) -> None:
     source, _ = folder(tmp_path / "hub", "VideoMAEForVideoClassification")
-    with pytest.raises(converters.ConversionError, match="do not hold pos_embed"):
-        converters.convert(source, tmp_path / "out.safetensors")
-    assert not (tmp_path / "out.safetensors").exists()
+    report = converters.convert(source, tmp_path / "out.safetensors")
+    assert report.computed == {"pos_embed": positions.VIDEOMAE_RULE}
+    table = load_file(tmp_path / "out.safetensors")["pos_embed"]
+    assert (table == positions.videomae(report.config)).all()

@@ -7,7 +7,8 @@ wrote it; both are required, because together they decide the output:
 - a bare model gives tokens, without its pooler. `CLIPVisionModel` and
   `SiglipVisionModel` are the exceptions: CLIP normalises only the pooled class token,
   and Siglip's attention pooling is the model's purpose, so both give the pooled vector;
-- pre-training models stand for their encoders, run without masking.
+- pre-training models stand for their encoders, run without masking;
+- of CLIP and Siglip the image tower counts (`huggingface_composite`).
 
 Dropout rates carry over, the places differ: these models drop nothing inside the MLP.
 The initialisation, which differs in details, is taken for timm's.
@@ -19,6 +20,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vit_config.dialects.core import Spec, Take, read, text
+from vit_config.dialects.huggingface_composite import COMPOSITES, image_tower
 from vit_config.dialects.huggingface_fields import (
     COMMON_IGNORED,
     COMMON_SAME,
@@ -27,8 +29,6 @@ from vit_config.dialects.huggingface_fields import (
 from vit_config.dialects.huggingface_models import MODELS
 from vit_config.errors import ConfigError
 
-_COMPOSITES = {"clip", "siglip"}
-
 
 def read_fields(given: Mapping[str, Any]) -> dict[str, Any]:
     """Translates a `config.json`.
@@ -36,13 +36,12 @@ def read_fields(given: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigError: With every problem found.
     """
+    given = image_tower(given)
     model_type = given.get("model_type")
     model = MODELS.get(str(model_type))
     if model is None:
-        listed = ", ".join(map(repr, MODELS))
+        listed = ", ".join(map(repr, [*MODELS, *COMPOSITES]))
         line = f"model_type: found {model_type!r}; required, one of {listed}"
-        if model_type in _COMPOSITES:
-            line += ". Give its 'vision_config', with 'architectures' added"
         raise ConfigError([line], "Hugging Face")
     v = read(spec_of(str(model_type)), given)
     architecture = v["architectures"]

@@ -129,13 +129,21 @@ def _tower(v: Values) -> Values:
 
 def _siglip(v: Values) -> Values:
     """The bare model gives its pooled vector, where it has the attention pooling."""
-    pooled = v["architectures"] == "SiglipVisionModel" and v["vision_use_head"]
+    whole = v["architectures"] in ("SiglipVisionModel", "SiglipModel")
+    pooled = whole and v["vision_use_head"]
     return {**_tower(v), "global_pool": "map" if pooled else "none"}
 
 
 def _videomae(v: Values) -> Values:
+    biased = v["qkv_bias"] if v["qv_bias"] is None else v["qv_bias"]
+    if None not in (v["qkv_bias"], v["qv_bias"]) and v["qkv_bias"] != v["qv_bias"]:
+        line = (
+            f"qkv_bias: {v['qkv_bias']} with qv_bias={v['qv_bias']}; the two are one "
+            "field, by its names in transformers 4 and 5"
+        )
+        raise ConfigError([line], "Hugging Face videomae")
     fields = {
-        **_vit({**v, "qkv_bias": "qv" if v["qv_bias"] else False, "head_dim": None}),
+        **_vit({**v, "qkv_bias": False if biased is False else "qv", "head_dim": None}),
         "pos_drop_rate": 0.0,
         "img_size": (v["num_frames"], *v["image_size"]),
         "patch_size": (v["tubelet_size"], *v["patch_size"]),
@@ -241,6 +249,8 @@ MODELS: dict[str, Model] = {
                 "global_pool": "token",
                 "classes": "projection",
             },
+            # The whole model; its images end in the projection, too.
+            "CLIPModel": {"global_pool": "token", "classes": "projection"},
             # The mean of the patches as the last block leaves them.
             "CLIPForImageClassification": {**_MEAN, "final_norm": False},
         },
@@ -256,7 +266,11 @@ MODELS: dict[str, Model] = {
             "layer_norm_eps": Take(number, 1e-6),
             "vision_use_head": Take(flag, True),
         },
-        outputs={"SiglipVisionModel": {}, "SiglipForImageClassification": _MEAN},
+        outputs={
+            "SiglipVisionModel": {},
+            "SiglipModel": {},
+            "SiglipForImageClassification": _MEAN,
+        },
         adapt=_siglip,
         fields={**_BICUBIC, "class_token": False},
     ),
@@ -288,7 +302,9 @@ MODELS: dict[str, Model] = {
             **{k: v for k, v in _BLOCK.items() if k not in ("qkv_bias", "head_dim")},
             "num_frames": Take(count, 16),
             "tubelet_size": Take(count, 2),
-            "qv_bias": Take(flag, True),
+            # True where neither stands: the name of transformers 5, and that of 4.
+            "qv_bias": Take(optional(flag), None),
+            "qkv_bias": Take(optional(flag), None),
             "use_mean_pooling": Take(flag, True),
         },
         outputs={
