@@ -5,15 +5,23 @@ from __future__ import annotations
 import html
 import json
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from converters.checks import check_tensors, check_values
-from converters.conversion import ConfigLike, load_config
+from converters.dialects.opening import (
+    Asked,
+    ConfigLike,
+    open_raw,
+    open_source,
+    read_raw,
+)
+from converters.dialects.partial import Partial, partial
+from converters.dialects.reading import RawFile
 from converters.engine import Pipe, Source, TensorInfo, Watched, fingerprint
-from converters.files import Reader, format_of, open_reader
+from converters.files import Reader, format_of
 from converters.report import ConversionError, Issue, fold, printable
 from vit_config import ViTConfig
 
@@ -26,23 +34,30 @@ class Inspection:
 
     Attributes:
         source: The file.
-        format: `"safetensors"`, `"keras"` or `"weights.h5"`.
-        dialect: How its tensors are named: `"canonical"`, `"keras"`, or `"unknown"`
-            when they do not fit the config or there is none.
-        config: The model's config, if the file or the caller gave one.
+        format: `"safetensors"`, `"torch"`, `"keras"` or `"weights.h5"`.
+        dialect: How its tensors are named: `"canonical"`, `"keras"`, the variant of a
+            dialect (`"monai@1.4"`), or `"unknown"` when they do not fit the config or
+            the names are nobody's.
+        config: The model's config, if the file and the caller say all of it.
         tensors: Type and shape of each tensor under its name in the file.
         issues: What does not fit the config; empty without one.
         fingerprint: SHA-256 over the canonical weights, or empty if there are issues
             or no config.
+        dropped: Tensors that a written rule leaves out, each with the reason.
+        fields: Without a config: the fields of it that names and shapes say.
+        unknown: Without a config: why there is none, and what to do about it.
     """
 
     source: Path
     format: str
     dialect: str
     config: ViTConfig | None
-    tensors: dict[str, TensorInfo]
+    tensors: Mapping[str, TensorInfo]
     issues: tuple[Issue, ...]
     fingerprint: str
+    dropped: Mapping[str, str] = field(default_factory=dict)
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    unknown: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> int:
@@ -71,6 +86,9 @@ class Inspection:
             },
             "issues": [issue.to_dict() for issue in self.issues],
             "fingerprint": self.fingerprint or None,
+            "dropped": dict(self.dropped),
+            "fields": dict(self.fields),
+            "unknown": list(self.unknown),
         }
 
     def to_json(self) -> str:
@@ -89,10 +107,18 @@ class Inspection:
             ),
             ("fingerprint", self.fingerprint or "none: the weights were not checked"),
         ]
+        for reason in dict.fromkeys(self.dropped.values()):
+            count = list(self.dropped.values()).count(reason)
+            plural = "s" if count != 1 else ""
+            rows.append(("dropped", f"{count} tensor{plural}: {reason}"))
+        if self.fields:
+            said = (f"{name}={value!r}" for name, value in self.fields.items())
+            rows.append(("the file says", ", ".join(said)))
+        rows += [("not known", line) for line in self.unknown]
         return rows + [("problem", line) for line in fold(self.issues)[:20]]
 
     def __str__(self) -> str:
-        lines = [f"{label:<12} {text}" for label, text in self._rows()]
+        lines = [f"{label:<13} {text}" for label, text in self._rows()]
         width = max((len(printable(name)) for name in self.tensors), default=0)
         for name, info in list(self.tensors.items())[:MAX_ROWS]:
             shape = " x ".join(map(str, info.shape)) or "scalar"
@@ -114,58 +140,123 @@ def inspect(
     source: str | os.PathLike[str],
     *,
     config: ConfigLike | None = None,
+    preset: str | None = None,
+    changes: Mapping[str, Any] | None = None,
+    from_dialect: str | None = None,
+    prefix: str | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Inspection:
-    """Looks into a file; imports no framework and writes nothing.
+    """Looks into a file as `convert` would, and writes nothing.
+
+    Imports no framework, but torch for `.pth`, `.pt`, `.bin` and `.ckpt`. Where the
+    file and the caller do not say all of the config, what is known is shown.
 
     Args:
-        source: A `.safetensors`, `.keras` or `.weights.h5`, or a folder of
-            `save_pretrained`.
-        config: The model's config, where the file does not hold one.
+        source: Whatever `convert` reads.
+        config: The model's config, where the source does not hold one.
+        preset: Name of a preset, instead of a config.
+        changes: Fields of the config that stand above config and preset.
+        from_dialect: Whose names the source has; recognised if None.
+        prefix: What stands before the model's names; found if None.
         progress: Called with the bytes of each tensor read.
 
     Raises:
-        ConversionError: If the file is not what its name says.
+        ConversionError: If the file is not what its name says, or if what is given is
+            at odds with it.
         ConfigError: If its config describes no model.
     """
     path = Path(source)
-    given = load_config(config)
-    if given is None and not path.is_dir() and format_of(path) == "weights.h5":
-        return _bare_h5(path)
-    with open_reader(path, given) as reader:
+    asked = Asked(from_dialect, prefix, config, preset, changes or {})
+    tick = progress or (lambda count: None)
+    raw, asked = open_raw(path, asked)
+    if raw is None:
+        said = asked.config is not None or asked.preset is not None
+        if not said and not path.is_dir() and format_of(path) == "weights.h5":
+            return _bare_h5(path)
+        with open_source(path, asked) as reader:
+            return _whole(reader, tick)
+    try:
+        tensors = dict(raw.tensors)
         try:
-            known = reader.config
+            reader = read_raw(raw, asked)
         except ConversionError as error:
-            if any(issue.name for issue in error.issues):
-                raise  # two configs at odds, not none at all
-            return _inspection(reader, None, ())
-        plan = reader.plan()
-        issues = check_tensors(reader, plan)
-        if issues:
-            return _inspection(reader, known, tuple(issues))
-        watched = Watched(reader, progress or (lambda count: None))
-        source_: Source = Pipe(watched, plan)
-        issues, digests = check_values(source_, known, source_.tensors)
-        digest = "" if issues else fingerprint(digests)
-        return _inspection(reader, known, tuple(issues), digest)
+            return _part(raw, asked, error, tensors)
+        with reader:
+            return _whole(reader, tick, tensors)
+    finally:
+        raw.close()
 
 
-def _inspection(
+def _whole(
     reader: Reader,
-    config: ViTConfig | None,
-    issues: tuple[Issue, ...],
-    digest: str = "",
+    tick: Callable[[int], None],
+    tensors: Mapping[str, TensorInfo] | None = None,
 ) -> Inspection:
+    """What a reader has, checked where there is a config."""
+    tensors = dict(reader.tensors) if tensors is None else tensors
+    try:
+        known = reader.config
+    except ConversionError as error:
+        if any(issue.name for issue in error.issues):
+            raise  # two configs at odds, not none at all
+        why = Partial("unknown", {}, _lines(error))
+        return _without_config(reader.path, reader.format, why, tensors)
+    plan = reader.plan()
+    issues = check_tensors(reader, plan)
+    digest = ""
+    if not issues:
+        source: Source = Pipe(Watched(reader, tick), plan)
+        issues, digests = check_values(source, known, source.tensors)
+        digest = "" if issues else fingerprint(digests)
     misfit = any(issue.kind != "value" for issue in issues)
     return Inspection(
         source=reader.path,
         format=reader.format,
-        dialect="unknown" if misfit or config is None else reader.dialect,
-        config=config,
-        tensors=dict(reader.tensors),
-        issues=issues,
+        dialect="unknown" if misfit else reader.dialect,
+        config=known,
+        tensors=tensors,
+        issues=tuple(issues),
         fingerprint=digest,
+        dropped=dict(getattr(reader, "dropped", {})),
     )
+
+
+def _part(
+    raw: RawFile,
+    asked: Asked,
+    error: ConversionError,
+    tensors: Mapping[str, TensorInfo],
+) -> Inspection:
+    """What is known of a file that nobody can read without being told more."""
+    if any(issue.name for issue in error.issues):
+        raise error  # what was given is at odds with the file
+    known = partial(tensors, asked.dialect, asked.prefix)
+    if known is None and asked.dialect is not None:
+        raise error
+    known = known or Partial("unknown", {})
+    why = Partial(known.dialect, known.fields, _lines(error))
+    return _without_config(raw.path, raw.format, why, tensors)
+
+
+def _without_config(
+    path: Path, kind: str, known: Partial, tensors: Mapping[str, TensorInfo]
+) -> Inspection:
+    return Inspection(
+        source=path,
+        format=kind,
+        dialect=known.dialect,
+        config=None,
+        tensors=tensors,
+        issues=(),
+        fingerprint="",
+        fields=known.fields,
+        unknown=known.why,
+    )
+
+
+def _lines(error: ConversionError) -> tuple[str, ...]:
+    """Problem and advice, a line each."""
+    return (*(i.found for i in error.issues), *([error.hint] if error.hint else ()))
 
 
 def _bare_h5(path: Path) -> Inspection:
@@ -174,7 +265,9 @@ def _bare_h5(path: Path) -> Inspection:
 
     with open_h5(path) as h5:
         tensors = scan(h5, path)
-    return Inspection(path, "weights.h5", "unknown", None, tensors, (), "")
+    hint = "the model: such a file does not say it. Give --config FILE or --preset NAME"
+    known = Partial("unknown", {}, (hint,))
+    return _without_config(path, "weights.h5", known, tensors)
 
 
 def describe(config: ViTConfig) -> str:

@@ -36,6 +36,24 @@ Config = Annotated[
     Optional[Path],  # noqa: UP045  (typer reads the annotation at run time)
     typer.Option("--config", help="The model's config, a JSON file."),
 ]
+Preset = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--preset", help="What the file does not say: a preset, vit-b16-224."),
+]
+Changes = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option("--set", metavar="FIELD=JSON", help="One field of the config."),
+]
+From = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--from", help="Whose names the source has: monai, timm ..."),
+]
+Prefix = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--prefix", help="What stands before the model's names in the source."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what exists.")]
 
@@ -66,26 +84,14 @@ def convert(
     source: Source,
     target: Annotated[Path, typer.Argument(help="The file to write.")],
     config: Config = None,
-    preset: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="What the file does not say: a preset, vit-b16-224."),
-    ] = None,
-    changes: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Option("--set", metavar="FIELD=JSON", help="One field of the config."),
-    ] = None,
-    from_: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option("--from", help="Whose names the source has: monai, timm ..."),
-    ] = None,
+    preset: Preset = None,
+    changes: Changes = None,
+    from_: From = None,
     to: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option("--to", help="Whose names the target gets: monai@1.3, timm ..."),
     ] = None,
-    prefix: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="What stands before the model's names in the source."),
-    ] = None,
+    prefix: Prefix = None,
     dtype: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(help="Cast all weights: float32, float16 or bfloat16."),
@@ -115,12 +121,28 @@ def convert(
 
 
 @app.command()
-def inspect(source: Source, config: Config = None, as_json: Json = False) -> None:
+def inspect(
+    source: Source,
+    config: Config = None,
+    preset: Preset = None,
+    changes: Changes = None,
+    from_: From = None,
+    prefix: Prefix = None,
+    as_json: Json = False,
+) -> None:
     """Show what is in a file: model, tensors, fingerprint."""
+    from converters.dialects.opening import parse_changes
     from converters.inspection import inspect as run
 
     with refusals(as_json):
-        found = run(source, config=config)
+        found = run(
+            source,
+            config=config,
+            preset=preset,
+            changes=parse_changes(changes or []),
+            from_dialect=from_,
+            prefix=prefix,
+        )
     typer.echo(found.to_json() if as_json else str(found))
 
 

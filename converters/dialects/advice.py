@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vit_config import ViTConfig
+from vit_config import ConfigError, ViTConfig
+from vit_config.dialects import timm_names
 from vit_config.presets import preset_names
 
 
-def advice(missing: list[str], says: Mapping[str, Any]) -> str:
-    """How to say what a file does not: presets that fit it, and examples."""
+def advice(missing: list[str], says: Mapping[str, Any], timm: bool = False) -> str:
+    """How to say what a file does not: presets that fit it, and examples.
+
+    Args:
+        missing: Fields of the config that nobody said.
+        says: Fields that the file says.
+        timm: Whether timm's own names count as presets.
+    """
     heads = max(says.get("embed_dim", 64) // 64, 1)
     dims = says.get("spatial_dims", 3 if "patch_size" in missing else 2)
     examples = {
@@ -27,9 +34,30 @@ def advice(missing: list[str], says: Mapping[str, Any]) -> str:
         preset = ViTConfig.preset(name)
         if all(getattr(preset, s) == says[s] for s in sizes if s in says):
             fits.append(name)
+    fits = (_timm_fits(says) if timm else []) or fits
     sets = " ".join(f"--set {name}={examples[name]}" for name in missing)
     preset_words = f"--preset {' or '.join(fits[:3])}, or " if fits else ""
     return f"Try {preset_words}{sets} (with its own values), or --config FILE."
+
+
+def _timm_fits(says: Mapping[str, Any]) -> list[str]:
+    """Names of timm that have the tensors of a file, but for its head."""
+    fields = (
+        *("embed_dim", "depth", "mlp_dim", "mlp_layer", "patch_size", "pre_norm"),
+        *("class_token", "dist_token", "reg_tokens", "qkv_bias", "qk_norm"),
+        *("final_norm", "fc_norm", "global_pool"),
+    )
+    found = []
+    for name in timm_names.names():
+        try:
+            config = ViTConfig.from_dialect("timm", {"architecture": name})
+        except ConfigError:
+            continue
+        scaled = (config.init_values is None) == (says.get("init_values") is None)
+        same = all(getattr(config, f) == says[f] for f in fields if f in says)
+        if scaled and same:
+            found.append(name)
+    return found
 
 
 def listed(words: list[str]) -> str:

@@ -217,7 +217,7 @@ def complete(variant: Variant, shapes: Shapes, given: Given, file: Any) -> ViTCo
             f"the file does not say which model it is: {listed(missing)} {verb} not in "
             "this file",
             file=file,
-            hint=advice(missing, says),
+            hint=advice(missing, says, variant.name == "timm"),
             kind="config",
         )
     if "pos_embed_tokens" not in fields:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,16 +12,21 @@ from typing import Any
 from converters.dialects import find
 from converters.dialects.base import Dialect
 from converters.dialects.derive import Given
+from converters.dialects.folders import (
+    INDEX,
+    both_problem,
+    library_folder,
+    read_json,
+)
 from converters.dialects.reading import DialectReader, RawFile
 from converters.dialects.recognise import Match, matches, recognise
-from converters.files import FOLDER_CONFIG, FOLDER_WEIGHTS, open_reader
-from converters.files.base import FORMATS, Reader
+from converters.files import open_reader
+from converters.files.base import FORMATS, Reader, merge_configs
 from converters.report import ConversionError, printable, refusal
 from vit_config import ConfigError, ViTConfig
-from vit_config.strict_json import JsonError, strict_object
+from vit_config.dialects import timm_names
 
 TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt")
-INDEX = "model.safetensors.index.json"
 
 ConfigLike = ViTConfig | Mapping[str, Any] | str | os.PathLike[str]
 
@@ -35,6 +41,8 @@ class Asked:
         config: Our config or the library's own arguments: object, dict or JSON file.
         preset: Name of a preset.
         changes: Fields of our config that stand above all others.
+        beside: What the library's config in the same folder says; the caller's config
+            or preset stands above it.
     """
 
     dialect: str | None = None
@@ -42,6 +50,7 @@ class Asked:
     config: ConfigLike | None = None
     preset: str | None = None
     changes: Mapping[str, Any] = field(default_factory=dict)
+    beside: ViTConfig | None = None
 
 
 def open_source(path: Path, asked: Asked) -> Reader:
@@ -52,44 +61,52 @@ def open_source(path: Path, asked: Asked) -> Reader:
             or if the config is incomplete or at odds with it.
         ConfigError: If the config describes no model.
     """
+    with ExitStack() as stack:
+        raw, asked = open_raw(path, asked)
+        if raw is None:
+            return _own(path, asked)
+        stack.callback(raw.close)
+        reader = read_raw(raw, asked)
+        stack.pop_all()
+        return reader
+
+
+def open_raw(path: Path, asked: Asked) -> tuple[RawFile | None, Asked]:
+    """The file that may hold another library's names, and how it is to be read.
+
+    Returns:
+        The open file, or None for our own formats; and `asked`, with what a folder
+        beside the weights says.
+
+    Raises:
+        ConversionError: If it is not what its name says.
+        ConfigError: If a config beside the weights describes no model.
+    """
     if asked.config is not None and asked.preset is not None:
         raise refusal("give a preset or a config, not both", kind="config")
     path, asked = _library_folder(path, asked)
-    raw = _foreign_file(path)
-    if raw is None:
-        return _own(path, asked)
-    try:
-        return _read(raw, asked)
-    except BaseException:
-        raw.close()
-        raise
+    return _foreign_file(path), asked
 
 
 def _library_folder(path: Path, asked: Asked) -> tuple[Path, Asked]:
-    """A folder of Hugging Face `save_pretrained`: its file, read by its own config."""
-    config = path / FOLDER_CONFIG
-    if not path.is_dir() or not config.exists() or "model_type" not in _fields(config):
+    """A folder that another library saved: its file, read by its own config."""
+    if not path.is_dir():
         return path, asked
-    single = path / FOLDER_WEIGHTS
     given = asked.config is not None or asked.preset is not None
-    asked = replace(
-        asked,
-        config=asked.config if given else config,
-        dialect=asked.dialect or "huggingface",
-    )
-    return single if single.exists() else path, asked
+    folder = library_folder(path, given)
+    if folder is None:
+        return path, asked
+    dialect = asked.dialect or folder.dialect
+    return folder.weights, replace(asked, beside=folder.config, dialect=dialect)
 
 
 def _foreign_file(path: Path) -> RawFile | None:
     """The file, if it may hold names of another library; None for our own formats."""
     if path.is_dir():
         index = path / INDEX
-        single = path / FOLDER_WEIGHTS
         if not index.exists():
             return None
-        if single.exists():
-            text = f"both {single.name} and {INDEX} are there"
-            raise refusal(text, file=path, hint="Name the one that is meant.")
+        both_problem(path)
         path = index
     if path.name.endswith(TORCH_SUFFIXES):
         from converters.files.torch_file import TorchFile
@@ -117,7 +134,14 @@ def _own(path: Path, asked: Asked) -> Reader:
     return open_reader(path, _given(asked, None).whole())
 
 
-def _read(raw: RawFile, asked: Asked) -> Reader:
+def read_raw(raw: RawFile, asked: Asked) -> Reader:
+    """A reader for an open file, once dialect and config are certain.
+
+    Raises:
+        ConversionError: If its dialect is not certain, or if the config is incomplete
+            or at odds with it.
+        ConfigError: If the config describes no model.
+    """
     own = getattr(raw, "own_config", None)
     written = getattr(raw, "own_dialect", "")
     if own is not None and asked.dialect is None and asked.prefix is None:
@@ -133,11 +157,17 @@ def _read(raw: RawFile, asked: Asked) -> Reader:
         if raw.format == "safetensors" and (not fits or _timm(fits)):
             return _canonical(raw, asked)
     match = recognise(raw.tensors, asked.dialect, asked.prefix, raw.path)
+    asked = _timm_preset(asked, match, raw)
     given = _given(asked, match.dialect)
-    if own is not None:
+    if own is not None and asked.beside is not None:
+        given = Given(_beside(raw.path, own, asked.beside), None, asked.changes)
+    elif own is not None:
         _same(raw.path, own, given)
         given = Given(own)
-    return DialectReader.opened(raw, match, given, asked.prefix is not None)
+    reader = DialectReader.opened(raw, match, given, asked.prefix is not None)
+    if own is None and given.config is not None and given.config.source is not None:
+        reader.steps = (*given.config.source.steps, *reader.steps)
+    return reader
 
 
 def _timm(fits: list[Any]) -> bool:
@@ -155,12 +185,48 @@ def _canonical(raw: RawFile, asked: Asked) -> Reader:
 
 
 def _same(path: Path, own: ViTConfig, given: Given) -> None:
-    from converters.files.base import merge_configs
-
     whole = given.whole()
     if whole is None and given.changes:
         whole = own.replace(**given.changes)
     merge_configs(path, own, whole)
+
+
+def _timm_preset(asked: Asked, match: Match, raw: RawFile) -> Asked:
+    """A preset that is one of timm's own names; the head is the file's."""
+    name = (asked.preset or "").partition(".")[0]
+    if match.dialect.name != "timm" or name not in timm_names.names():
+        return asked
+    config = ViTConfig.from_dialect("timm", {"architecture": asked.preset})
+    head = raw.tensors.get(f"{match.prefix}head.weight")
+    classes = head.shape[0] if head is not None and head.shape else 0
+    if "num_classes" not in asked.changes and classes != config.num_classes:
+        config = config.replace(num_classes=classes)
+    return replace(asked, preset=None, config=config)
+
+
+def _beside(path: Path, own: ViTConfig, beside: ViTConfig) -> ViTConfig:
+    """Our own config of a file in a library's folder, with what that library's says.
+
+    The library's cannot say all that ours does (how positions are resampled, what was
+    dropped in training), but labels and preprocessing may have been edited there.
+    """
+    theirs = beside.architecture()
+    soft = {name: theirs[name] for name in _SOFT}
+    if beside.pos_embed != "none" and own.pos_embed != "none":
+        soft["pos_embed"] = beside.pos_embed  # a frozen table is a table
+    if beside.init_values is not None and own.init_values is not None:
+        soft["init_values"] = beside.init_values
+    merge_configs(path, own.replace(**soft), beside)
+    told = beside.to_dict()
+    said = {k: told[k] for k in ("data", "labels", "problem_type") if told[k]}
+    return own.replace(**said)
+
+
+_SOFT = (
+    # what a library's config need not say of a model whose outputs are the same
+    *("weight_init", "pos_resize", "problem_type", "drop_rate", "pos_drop_rate"),
+    *("proj_drop_rate", "attn_drop_rate", "drop_path_rate"),
+)
 
 
 def _is_ours(config: ConfigLike | None) -> bool:
@@ -173,6 +239,8 @@ def _is_ours(config: ConfigLike | None) -> bool:
 
 def _given(asked: Asked, dialect: Dialect | None) -> Given:
     config = asked.config
+    if config is None and asked.preset is None:
+        config = asked.beside
     if config is None or isinstance(config, ViTConfig):
         return Given(config, asked.preset, asked.changes)
     fields = _fields(config)
@@ -193,14 +261,7 @@ def _fields(config: ConfigLike) -> Mapping[str, Any]:
         return config.to_dict()
     if isinstance(config, Mapping):
         return config
-    path = Path(config)
-    try:
-        return strict_object(path.read_bytes())
-    except OSError as error:
-        text = f"cannot be read: {error.strerror}"
-        raise refusal(text, file=path, kind="config") from None
-    except JsonError as error:
-        raise ConfigError([printable(error, 200)], path.name) from None
+    return read_json(Path(config))
 
 
 def parse_changes(texts: list[str]) -> dict[str, Any]:

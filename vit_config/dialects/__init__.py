@@ -40,7 +40,32 @@ def from_dialect(dialect: str, fields: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(fields, Mapping):
         kind = type(fields).__name__
         raise ConfigError([f"fields: found a {kind}; a mapping of names"], dialect)
-    return _READERS[dialect](fields)
+    found = _READERS[dialect](fields)
+    return _cropped(found) if dialect in _CROPPING else found
+
+
+_CROPPING = {"timm", "huggingface"}
+
+
+def _cropped(fields: dict[str, Any]) -> dict[str, Any]:
+    """The image that the patches of these libraries cover, and a step that says so.
+
+    Their convolution leaves out what does not fill a patch: of 384 pixels and patches
+    of 14 it never sees the last 6. The model is one for 378 pixels.
+    """
+    dims = fields.get("spatial_dims", 2)
+    size, patch = (
+        (value,) * dims if isinstance(value, int) else tuple(value)
+        for value in (fields["img_size"], fields["patch_size"])
+    )
+    if len(size) != len(patch) or any(s < p for s, p in zip(size, patch, strict=True)):
+        return fields
+    seen = tuple(s // p * p for s, p in zip(size, patch, strict=True))
+    if seen == size:
+        return fields
+    step = "crop_input:" + "->".join("x".join(map(str, part)) for part in (size, seen))
+    source = {**(fields.get("source") or {}), "steps": [step]}
+    return {**fields, "img_size": seen, "source": source}
 
 
 __all__ = ["DIALECTS", "from_dialect"]

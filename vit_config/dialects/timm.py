@@ -7,14 +7,18 @@ be given by name, as a class, or as a `functools.partial`, as timm itself takes 
 - `fc_norm=None` means: after the pooling when `global_pool` is avg or max.
 - `proj_bias` is the bias of the MLP as well.
 - `init_values=0` is no layer scale, and `pos_drop_rate` does nothing without positions.
+
+With the field `"architecture"` the others are those of `timm.create_model` or of a
+saved `config.json`, see `timm_names`.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from vit_config.dialects import timm_names
 from vit_config.dialects.core import (
     Refused,
     Same,
@@ -71,6 +75,18 @@ def _activation(value: Any) -> str:
     raise Refused("'gelu', 'gelu_tanh', 'quick_gelu', 'silu', 'relu', or their classes")
 
 
+_layer_norm: Callable[[Any], float] = layer_norm_eps(1e-6)
+
+
+def _norm(value: Any) -> float:
+    """Takes also what JSON can hold: `{"layer": "torch.nn.LayerNorm", "eps": 1}`."""
+    if isinstance(value, Mapping) and set(value) == {"layer", "eps"}:
+        if value["layer"] not in ("timm.layers.norm.LayerNorm", "torch.nn.LayerNorm"):
+            raise Refused("a LayerNorm: the schema has no other norm")
+        return number(value["eps"])
+    return _layer_norm(value)
+
+
 def _mlp(value: Any) -> str:
     if isinstance(value, functools.partial):
         keywords = {k: plain(v) for k, v in value.keywords.items()}
@@ -120,8 +136,8 @@ SPEC = Spec(
         "attn_drop_rate": Take(rate, 0.0),
         "drop_path_rate": Take(rate, 0.0),
         "weight_init": Take(one_of({"": "timm", "jax": "jax"}), ""),
-        "embed_norm_layer": Take(optional(layer_norm_eps(1e-6)), None),
-        "norm_layer": Take(layer_norm_eps(1e-6), None),
+        "embed_norm_layer": Take(optional(_norm), None),
+        "norm_layer": Take(_norm, None),
         "act_layer": Take(_activation, None),
         "mlp_layer": Take(_mlp, "Mlp"),
         "class": Take(
@@ -148,11 +164,30 @@ SPEC = Spec(
 
 
 def read_fields(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Translates the arguments of timm's `VisionTransformer`.
+    """Translates the arguments of timm's `VisionTransformer`, or what a name builds.
 
     Raises:
         ConfigError: With every problem found.
     """
+    if "architecture" not in given:
+        return _of_class(given)
+    named = timm_names.resolve(given)
+    fields = {**_of_class(named.arguments), **named.fields}
+    said = {"num_features": named.num_features, "global_pool": named.global_pool}
+    built = {"num_features": fields["embed_dim"], "global_pool": fields["global_pool"]}
+    problems = [
+        f"{name}: found {said[name]!r}, but timm builds this config with "
+        f"{built[name]!r}; if the former is right, add "
+        f"'model_args': {{{name!r}: {said[name]!r}}}"
+        for name in built
+        if said[name] not in (None, built[name])
+    ]
+    if problems:
+        raise ConfigError(problems, timm_names.WHAT)
+    return fields
+
+
+def _of_class(given: Mapping[str, Any]) -> dict[str, Any]:
     v = read(SPEC, given)
     problems = _distilled_problems(v) if v["class"] else []
     hidden = int(v["embed_dim"] * v["mlp_ratio"])

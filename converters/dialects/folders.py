@@ -1,0 +1,121 @@
+"""Folders that other libraries save: the file of weights, and what beside it says.
+
+Only JSON is read. What a folder's config says stands below what the caller says; where
+the caller gives a config or a preset, the folder's own is not read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from converters.files import FOLDER_CONFIG, FOLDER_WEIGHTS
+from converters.report import printable, refusal
+from vit_config import ConfigError, ViTConfig
+from vit_config.strict_json import JsonError, strict_object
+
+INDEX = "model.safetensors.index.json"
+PREPROCESSOR = "preprocessor_config.json"
+
+_TORCH_INDEX = "pytorch_model.bin.index.json"
+_WEIGHTS = {
+    "huggingface": (FOLDER_WEIGHTS, INDEX, "pytorch_model.bin"),
+    "timm": (
+        *(FOLDER_WEIGHTS, INDEX, "pytorch_model.bin"),
+        *("pytorch_model.pth", "model.pth"),
+    ),
+}
+"""By library, the names that weights have; the first that is there counts."""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder of weights.
+
+    Attributes:
+        weights: The file with the weights, or the index of several.
+        dialect: Whose names they have, `"timm"`.
+        config: The model's config, if it was read.
+    """
+
+    weights: Path
+    dialect: str
+    config: ViTConfig | None
+
+
+def library_folder(path: Path, configured: bool) -> Folder | None:
+    """Recognises a folder of Hugging Face or timm; None for any other.
+
+    Args:
+        path: A folder.
+        configured: Whether the caller says which model it is.
+
+    Raises:
+        ConversionError: If there are no weights in it.
+        ConfigError: If its config describes no model of this library.
+    """
+    config = path / FOLDER_CONFIG
+    if not config.exists():
+        return None
+    fields = read_json(config)
+    if "model_type" in fields:
+        weights = _weights(path, "huggingface")
+        read = None if configured else _huggingface(path, fields)
+        return Folder(weights, "huggingface", read)
+    if "architecture" in fields:
+        weights = _weights(path, "timm")
+        read = None if configured else ViTConfig.from_dialect("timm", fields)
+        return Folder(weights, "timm", read)
+    return None
+
+
+def _weights(path: Path, library: str) -> Path:
+    both_problem(path)
+    for name in _WEIGHTS[library]:
+        if (path / name).exists():
+            return path / name
+    hint = ""
+    if (path / _TORCH_INDEX).exists():
+        hint = "Sharded .bin files are not read; save the model as safetensors."
+    listed = ", ".join(_WEIGHTS[library])
+    raise refusal(f"there are no weights in it: none of {listed}", file=path, hint=hint)
+
+
+def both_problem(path: Path) -> None:
+    """Refuses a folder with a whole file and an index of shards.
+
+    Raises:
+        ConversionError: If both are there.
+    """
+    if (path / FOLDER_WEIGHTS).exists() and (path / INDEX).exists():
+        text = f"both {FOLDER_WEIGHTS} and {INDEX} are there"
+        raise refusal(text, file=path, hint="Name the one that is meant.")
+
+
+def _huggingface(path: Path, fields: Mapping[str, Any]) -> ViTConfig:
+    from vit_config.dialects.huggingface_data import read_data
+
+    config = ViTConfig.from_dialect("huggingface", fields)
+    preprocessor = path / PREPROCESSOR
+    if not preprocessor.exists():
+        return config
+    data = read_data(read_json(preprocessor), config.in_chans)
+    return config.replace(data=data)
+
+
+def read_json(path: Path) -> Mapping[str, Any]:
+    """A JSON object from a file.
+
+    Raises:
+        ConversionError: If the file cannot be read.
+        ConfigError: If it is no JSON object.
+    """
+    try:
+        return strict_object(path.read_bytes())
+    except OSError as error:
+        text = f"cannot be read: {error.strerror}"
+        raise refusal(text, file=path, kind="config") from None
+    except JsonError as error:
+        raise ConfigError([printable(error, 200)], path.name) from None
