@@ -5,7 +5,8 @@
 In one run, alternating, each in a process of its own:
 
 - floor: a copy of the file with fsync, and one transpose of every matrix in it;
-- convert: `converters.convert`, everything checked, the written file proved;
+- convert: `converters.convert` with `verify="weights"`: everything checked, the written
+  file proved, no model run;
 - with `--keras-hub` (the Python of an environment that has keras-hub, TensorFlow and
   transformers): `from_preset` of the same size of model from a local Hugging Face
   folder, and `save`.
@@ -178,7 +179,9 @@ def convert(folder: Path) -> None:
     before = anonymous()
     with Watch() as watch:
         start = time.perf_counter()
-        report = converters.convert(folder / "vit_b.safetensors", target)
+        report = converters.convert(
+            folder / "vit_b.safetensors", target, verify="weights"
+        )
         seconds = time.perf_counter() - start
     frameworks = {"tensorflow", "keras", "torch", "jax"} & set(sys.modules)
     shapes = KERAS.plan(config()).source_shapes.values()

@@ -14,8 +14,9 @@ from converters.dialects.opening import Asked, open_source
 from converters.dialects.writing import target_variant
 from converters.files import FOLDER_WEIGHTS, format_of
 from converters.files.atomic import check_output
-from converters.report import ConversionReport, refusal
+from converters.report import ConversionReport, Verify, refusal
 from converters.transfer import Checked, checked, write_checked
+from converters.verification import backend_for, default_verify
 from vit_config import ViTConfig
 
 Progress = Callable[[int, int], None]
@@ -39,12 +40,15 @@ def convert(
     prefix: str | None = None,
     dtype: str | None = None,
     force: bool = False,
+    verify: Verify | None = None,
     progress: Progress | None = None,
 ) -> ConversionReport:
     """Converts between `.safetensors`, `.keras`, `.weights.h5` and torch checkpoints.
 
     Everything is checked before anything is written. The written file is read again,
-    mapped back and compared with the source, bit by bit, before it gets its name.
+    mapped back and compared with the source, bit by bit, before it gets its name. A
+    Keras file is also loaded in a fresh process, and its outputs are compared with the
+    torch twin's, see `converters.parity.verify`.
 
     Args:
         source: The file to read (also `.pth`, `.pt`, `.bin`, `.ckpt` and the index of
@@ -61,11 +65,16 @@ def convert(
         dtype: Cast all weights to `"float32"`, `"float16"` or `"bfloat16"`: a named
             step, noted in the config. Without it the source's type stays.
         force: Replace a target that exists.
+        verify: `"weights"`: the bits of all weights; `"logits"`: these, and the outputs
+            of a Keras file, which needs torch and Keras; `"none"`: nothing, the file
+            is not read again. None stands for `"logits"` for a Keras file, for
+            `"weights"` otherwise.
         progress: Called as the work goes on.
 
     Raises:
         ConversionError: With every problem found; nothing is written then.
         ConfigError: If the config describes no model.
+        MissingExtraError: If `verify` needs what is not installed.
     """
     start = time.perf_counter()
     source, target = Path(source), Path(target)
@@ -73,6 +82,8 @@ def convert(
     check_output(target, (source, source / FOLDER_WEIGHTS), force)
     if to_dialect is not None and kind != "safetensors":
         raise refusal("--to writes .safetensors", file=target)
+    verify = verify or default_verify(kind)
+    backend = backend_for(verify, target)
     asked = Asked(from_dialect, prefix, config, preset, changes or {})
     with open_source(source, asked) as reader:
         variant = to_dialect and target_variant(to_dialect, reader.config)
@@ -86,6 +97,8 @@ def convert(
             kind=kind,
             variant=variant or None,
             force=force,
+            verify=verify,
+            backend=backend,
             tick=tick,
         )
         return replace(

@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from converters.parity.verify import OutputCheck
     from vit_config import ViTConfig
 
 Kind = Literal["file", "config", "missing", "unexpected", "shape", "dtype", "value"]
+
+Verify = Literal["weights", "logits", "none"]
+"""What is proved of a written file, see `converters.convert`."""
 
 KINDS: tuple[Kind, ...] = (
     "file",
@@ -212,7 +216,8 @@ class ConversionReport:
         bytes_read: Size of the weights in the source.
         bytes_written: Size of the written file.
         proved: Tensors of which the written file, read again and mapped back, gave
-            the bits of the source (all of them, or the conversion fails).
+            the bits of the source: all of them, or the conversion fails; 0 if it was
+            not asked for.
         steps: Named one-way steps that were asked for, for example a cast.
         fingerprint: SHA-256 over the canonical weights, see `converters.fingerprint`.
         seconds: Time it took.
@@ -221,6 +226,8 @@ class ConversionReport:
         dropped: Tensors of the source that a written rule left out, with the reason.
         computed: Canonical tensors that are in no file of the source's library, which
             computes them: made here, each with the rule.
+        verify: What was asked to be proved.
+        outputs: How near the Keras model's outputs are, if that was asked for.
     """
 
     source: Path
@@ -241,11 +248,16 @@ class ConversionReport:
     target_dialect: str = ""
     dropped: Mapping[str, str] = field(default_factory=dict)
     computed: Mapping[str, str] = field(default_factory=dict)
+    verify: Verify = "weights"
+    outputs: OutputCheck | None = None
 
     @property
     def ok(self) -> bool:
-        """Whether every tensor of the written file was proved."""
-        return self.proved == self.tensors
+        """Whether all that was asked for was proved of the written file."""
+        if self.verify == "none":
+            return True
+        compared = self.verify != "logits" or self.outputs is not None
+        return compared and self.proved == self.tensors
 
     def to_dict(self) -> dict[str, Any]:
         """All fields as JSON types; of the paths only the file names."""
@@ -270,6 +282,8 @@ class ConversionReport:
             "target_dialect": self.target_dialect,
             "dropped": dict(self.dropped),
             "computed": dict(self.computed),
+            "verify": self.verify,
+            "outputs": self.outputs.to_dict() if self.outputs else None,
         }
 
     def to_json(self) -> str:
@@ -296,9 +310,11 @@ class ConversionReport:
                 "written",
                 f"{size / mega:,.1f} MB in {self.seconds:.2f} s, {speed:,.0f} MB/s",
             ),
-            ("proved", f"{self.proved} of {self.tensors} tensors bit-identical"),
+            ("proved", self._proved()),
             ("fingerprint", self.fingerprint),
         ]
+        if self.outputs is not None:
+            rows.insert(-1, ("outputs", str(self.outputs)))
         for reason in dict.fromkeys(self.dropped.values()):
             count = list(self.dropped.values()).count(reason)
             plural = "s" if count != 1 else ""
@@ -308,6 +324,11 @@ class ConversionReport:
         if self.steps:
             rows.insert(3, ("steps", ", ".join(self.steps)))
         return rows
+
+    def _proved(self) -> str:
+        if self.verify == "none":
+            return "nothing: the file was not read again, as asked"
+        return f"{self.proved} of {self.tensors} tensors bit-identical"
 
     def __str__(self) -> str:
         return "\n".join(f"{label:<12} {text}" for label, text in self._rows())

@@ -23,7 +23,13 @@ from converters.engine import (
 from converters.files import open_reader, space_needed, write
 from converters.files.atomic import atomic, check_output, check_space
 from converters.files.base import Reader
-from converters.report import ConversionError, ConversionReport, Issue, refusal
+from converters.report import (
+    ConversionError,
+    ConversionReport,
+    Issue,
+    Verify,
+    refusal,
+)
 from vit_config import SourceConfig, ViTConfig
 
 if TYPE_CHECKING:
@@ -112,11 +118,14 @@ def write_checked(
     kind: str,
     variant: Variant | None = None,
     force: bool = False,
+    verify: Verify = "weights",
+    backend: str = "",
     tick: Callable[[int], None] = lambda count: None,
 ) -> ConversionReport:
     """Writes canonical tensors to a file that is proved before it gets its name.
 
-    With a `variant` the file is safetensors under that dialect's names.
+    With a `variant` the file is safetensors under that dialect's names. What is proved,
+    `verify` says, see `converters.convert`; `"logits"` needs Keras' `backend`.
 
     Raises:
         ConversionError: If the target may not be written, or the proof fails.
@@ -126,12 +135,18 @@ def write_checked(
     if variant is not None:
         check_computed(variant, found, source)
     check_space(target.parent, space_needed(found.nbytes))
+    proved, outputs = 0, None
     with atomic(target, force=force) as path:
         if variant is None:
             saved = write(path, kind, Watched(found.source, tick), found.config)
-            proved = prove(path, kind, found, saved, tick)
+            if verify != "none":
+                proved = prove(path, kind, found, saved, tick)
         else:
-            proved = write_foreign(path, variant, found, tick)
+            proved = write_foreign(path, variant, found, tick, verify != "none")
+        if verify == "logits":
+            from converters.parity.verify import check_outputs
+
+            outputs = check_outputs(path, kind, found.config, found.dtype, backend)
         size = path.stat().st_size
     return ConversionReport(
         source=source,
@@ -146,6 +161,8 @@ def write_checked(
         bytes_read=found.nbytes,
         bytes_written=size,
         proved=proved,
+        verify=verify,
+        outputs=outputs,
         steps=found.steps,
         fingerprint=fingerprint(found.digests),
         seconds=time.perf_counter() - start,
@@ -166,7 +183,11 @@ def check_computed(variant: Variant, found: Checked, source: Path) -> None:
 
 
 def write_foreign(
-    path: Path, variant: Variant, found: Checked, tick: Callable[[int], None]
+    path: Path,
+    variant: Variant,
+    found: Checked,
+    tick: Callable[[int], None],
+    verify: bool = True,
 ) -> int:
     """Writes a file in a dialect, reads it as a stranger's and compares all digests.
 
@@ -182,6 +203,8 @@ def write_foreign(
     config = found.config
     foreign = Foreign(Watched(found.source, tick), config, variant)
     write_safetensors(path, foreign, config, variant.name)
+    if not verify:
+        return 0
     open_as_library(path, foreign)
     with written(path, variant, config) as reader:
         issues = fill_issues(reader, variant, config)

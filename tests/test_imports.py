@@ -181,7 +181,7 @@ UPWARD = {
 }
 """Functions that may import `converters`."""
 
-PROCESSES = {"converters/demo/worker.py"}
+PROCESSES = {"converters/parity/worker.py"}
 """Programs of a process of their own, which nothing imports."""
 
 

@@ -11,13 +11,15 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, NoReturn, Optional
+from typing import TYPE_CHECKING, Annotated, NoReturn, Optional, cast
 
 import typer
 
 if TYPE_CHECKING:
+    from converters.report import Verify
     from vit_config import ViTConfig
 
 app = typer.Typer(
@@ -56,6 +58,15 @@ Prefix = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what exists.")]
+
+
+class Proof(StrEnum):
+    """Values of `--verify`."""
+
+    WEIGHTS = "weights"
+    LOGITS = "logits"
+    NONE = "none"
+
 
 REFUSED = 1
 INTERRUPTED = 130
@@ -96,6 +107,13 @@ def convert(
         Optional[str],  # noqa: UP045
         typer.Option(help="Cast all weights: float32, float16 or bfloat16."),
     ] = None,
+    verify: Annotated[
+        Optional[Proof],  # noqa: UP045
+        typer.Option(
+            help="What is proved: weights, logits (these, and the outputs of a Keras "
+            "file; its default) or none."
+        ),
+    ] = None,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -114,6 +132,7 @@ def convert(
             to_dialect=to,
             prefix=prefix,
             dtype=dtype,
+            verify=cast("Verify | None", verify and verify.value),
             force=force,
             progress=show,
         )

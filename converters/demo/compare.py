@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from converters.demo import train
-from converters.demo.process import LAYER_INPUTS, Answer
 from converters.demo.report import CaseReport, LayerError, percent
 from converters.demo.task import Array, Task
 from converters.engine import sha256
+from converters.parity.process import LAYER_INPUTS, Answer
 from converters.parity.rms import EPS32, MAX_LIMIT, RMS_LIMIT, compare_rms
 
 if TYPE_CHECKING:

@@ -13,17 +13,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from converters.conversion import convert
-from converters.demo import compare, process, train
+from converters.demo import compare, train
 from converters.demo.report import CaseReport, DemoReport, percent, table
 from converters.demo.task import DemoError, Task
 from converters.extras import MissingExtraError, optional
 from converters.files.atomic import atomic
+from converters.parity import process
 from converters.report import ConversionError, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     import torch_vit
+
+_REASONS = (
+    ConversionError,
+    DemoError,
+    MissingExtraError,
+    process.ProcessError,
+    OSError,
+)
 
 OUT = Path("vit-duet-demo")
 MODES = ("classes", "features")
@@ -79,7 +88,7 @@ def run(
     folder = OUT if out is None else Path(out)
     try:
         report = demo(folder, quick=quick, console=console, keras_backend=keras_backend)
-    except (ConversionError, DemoError, MissingExtraError, OSError) as error:
+    except _REASONS as error:
         console.print(f"demo: {error}", markup=False, highlight=False, soft_wrap=True)
         return 1
     console.print()
@@ -99,12 +108,13 @@ def demo(
     """The demo itself; see `run`.
 
     Raises:
-        DemoError: If something needed is not there, or the fresh process fails.
+        DemoError: If something needed is not there.
+        ProcessError: If the fresh process fails.
         MissingExtraError: If a package is not installed.
         ConversionError: If a conversion is refused.
     """
     start = time.perf_counter()
-    backend = process.chosen_backend(keras_backend)
+    backend = process.chosen_backend(keras_backend, extra="demo")
     torch = optional("torch", "demo")
     optional("matplotlib", "demo")
     tasks = _tasks(quick)
@@ -178,7 +188,7 @@ def _convert(task: Task, mode: str, trained: torch_vit.ViT, folder: Path) -> Cas
     files = [folder / f"{task.name}-{mode}{suffix}" for suffix in SUFFIXES]
     canonical, keras, back = files
     model.save_pretrained(canonical, force=True)
-    convert(canonical, keras, force=True)
+    convert(canonical, keras, force=True, verify="weights")  # the rest is done here
     convert(keras, back, force=True)
     return Case(task, mode, compare.reference(model, task), canonical, keras, back)
 

@@ -153,7 +153,7 @@ def test_help_is_fast_and_brings_no_framework():
 def test_convert_and_inspect_bring_no_framework(source, tmp_path):
     code = (
         "import sys; from converters import convert, inspect\n"
-        "convert(sys.argv[1], sys.argv[2]); inspect(sys.argv[2])\n"
+        "convert(sys.argv[1], sys.argv[2], verify='weights'); inspect(sys.argv[2])\n"
         "print(sorted({'torch', 'keras', 'tensorflow', 'jax'} & set(sys.modules)))"
     )
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -388,6 +388,7 @@ def test_a_signal_leaves_nothing(number, source, tmp_path):
     )
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", code, "convert", source, tmp_path / "x.keras"]
+    command += ["--verify", "weights"]
     process = subprocess.Popen(
         command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -402,7 +403,8 @@ def test_a_signal_leaves_nothing(number, source, tmp_path):
 
 
 def test_progress_is_quiet_without_a_terminal(source, tmp_path):
-    result = run("convert", source, tmp_path / "x.keras")
+    options = ("--verify", "weights")
+    result = run("convert", source, tmp_path / "x.keras", *options)
     assert result.returncode == 0 and result.stderr == ""
 
 

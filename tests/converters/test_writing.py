@@ -97,7 +97,7 @@ def test_same_source_same_bytes_in_another_process(suffix, source, tmp_path):
     convert(source, tmp_path / f"x{suffix}")
     code = (
         "import sys, time; time.sleep(2.1); from converters import convert; "
-        "convert(sys.argv[1], sys.argv[2])"
+        "convert(sys.argv[1], sys.argv[2], verify='weights')"
     )
     folder = tmp_path / "elsewhere"
     folder.mkdir()

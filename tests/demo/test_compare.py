@@ -13,9 +13,9 @@ from converters.demo.compare import (
     identical_tensors,
     judge,
 )
-from converters.demo.process import Answer
 from converters.demo.report import DemoReport, LayerError, table
 from converters.demo.task import Recipe, Split, Task
+from converters.parity.process import Answer
 from converters.parity.rms import EPS32, compare_rms, rms
 from vit_config import ViTConfig
 

@@ -20,10 +20,11 @@ pytest.importorskip("matplotlib")
 
 import torch_vit
 from converters.conversion import convert
-from converters.demo import data2d, process, run, runner, train
-from converters.demo.process import Answer, Fresh
-from converters.demo.task import DemoError, Recipe, Split, Task
+from converters.demo import data2d, run, runner, train
+from converters.demo.task import Recipe, Split, Task
 from converters.extras import MissingExtraError
+from converters.parity import process
+from converters.parity.process import Answer, Fresh, ProcessError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -62,7 +63,9 @@ def torch_instead(models, backend, folder):
 def tiny(monkeypatch):
     monkeypatch.setattr(runner, "_tasks", tiny_tasks)
     monkeypatch.setattr(process, "ask", torch_instead)
-    monkeypatch.setattr(process, "chosen_backend", lambda name: name or "tensorflow")
+    monkeypatch.setattr(
+        process, "chosen_backend", lambda name, extra: name or "tensorflow"
+    )
     monkeypatch.setattr(
         runner, "_draw", lambda path, cases, found, fresh: path.write_bytes(b"")
     )
@@ -174,7 +177,7 @@ def test_a_missing_extra(tiny, tmp_path, monkeypatch, missing):
 
 @pytest.mark.parametrize("missing", ["sklearn", "nibabel"])
 def test_missing_data(tmp_path, monkeypatch, missing):
-    monkeypatch.setattr(process, "chosen_backend", lambda name: "tensorflow")
+    monkeypatch.setattr(process, "chosen_backend", lambda name, extra: "tensorflow")
     for name in [name for name in sys.modules if name.split(".")[0] == missing]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, missing, None)
@@ -191,18 +194,20 @@ def test_the_backend_is_chosen_before_anything_is_done(monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     assert process.chosen_backend() == "jax"
     assert process.chosen_backend("torch") == "torch"
-    with pytest.raises(DemoError, match="'theano'; known are tensorflow, jax, torch"):
+    with pytest.raises(
+        ProcessError, match="'theano'; known are tensorflow, jax, torch"
+    ):
         process.chosen_backend("theano")
     monkeypatch.setattr(process, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"jax is not .* 'vit-duet\[jax\]'"):
         process.chosen_backend()
     with pytest.raises(MissingExtraError, match=r"'vit-duet\[demo\]'"):
-        process.chosen_backend("tensorflow")
+        process.chosen_backend("tensorflow", extra="demo")
 
 
 def test_a_process_that_fails_is_one_line(tmp_path):
     models = [(tmp_path / "none.keras", np.zeros((1, 1, 8, 8), np.float32))]
-    with pytest.raises(DemoError, match=r"failed in its process: .+") as error:
+    with pytest.raises(ProcessError, match=r"failed in its process: .+") as error:
         process.ask(models, "no_such_backend", tmp_path)
     assert "\n" not in str(error.value)
 

@@ -1,0 +1,276 @@
+"""Runs both twins on a file that was just written, and judges what they say.
+
+The torch twin in float32 and in float64 and the Keras model run in fresh processes of
+their own, side by side, on the CPU, on the same seeded noise. Everything is computed in
+float32, whatever the type of the weights: the rounding of a smaller type is no property
+of the conversion. The judge is the RMS rule (`converters.parity.rms`):
+
+- the final tokens, and their largest error;
+- the model's outputs. How many inputs a model gets depends on its size, at most 64 and
+  about `OPERATIONS` in all: 64 for a small model, 8 for a ViT-B on images of 224;
+- logits, where those are too few numbers to be judged: the head alone, on 64 sets of
+  noise in the tokens' place.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from converters.parity.process import (
+    KERAS_WORKER,
+    Answer,
+    ProcessError,
+    chosen_backend,
+    read_answer,
+    require,
+    started,
+    write_job,
+)
+from converters.parity.reference import EXACT
+from converters.parity.rms import (
+    EPS32,
+    LEAST_INPUTS,
+    MAX_LIMIT,
+    RMS_LIMIT,
+    compare_rms,
+)
+from converters.report import ConversionError, Issue, refusal
+from vit_config import ViTConfig
+
+REFERENCE = "converters.parity.reference"
+OPERATIONS = 300e9
+"""Multiplications and additions of all inputs together, about: seconds, not minutes."""
+
+LEAST_NUMBERS = 512  # independent numbers that are as good as 64 inputs
+HEAD_PATCHES = 16  # as pooling does not care how many there are
+BATCH = 8
+LIMIT_S = 3600
+SEED = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One kind of result of both twins.
+
+    Attributes:
+        name: `"tokens"`, `"pooled"`, `"logits"`, or `"head"`: the head alone.
+        inputs: Number of inputs.
+        ratio: RMS error of Keras over that of torch in float32, against torch in
+            float64.
+        max_ratio: The same of the largest errors.
+        max_difference: Largest difference between Keras and torch in float32.
+        judged: Whether the ratio counts; else there are too few numbers.
+    """
+
+    name: str
+    inputs: int
+    ratio: float
+    max_ratio: float
+    max_difference: float
+    judged: bool
+
+    def problem(self) -> str:
+        """What is wrong, or an empty text; NaN is."""
+        if self.judged and not self.ratio <= RMS_LIMIT:
+            return (
+                f"error {self.ratio:.3g} times the noise of float32, "
+                f"largest difference {self.max_difference:.2g}"
+            )
+        if self.name == "tokens" and not self.max_ratio <= MAX_LIMIT:
+            return f"largest error {self.max_ratio:.3g} times the reference's"
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputCheck:
+    """What both twins said about a written file.
+
+    Attributes:
+        backend: Keras' backend.
+        keras: Keras' version.
+        torch: PyTorch's version.
+        parts: What was compared.
+    """
+
+    backend: str
+    keras: str
+    torch: str
+    parts: tuple[Part, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as JSON types."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        ratios = ", ".join(
+            f"{part.name} {part.ratio:.2f}" for part in self.parts if part.judged
+        )
+        return (
+            f"error over noise: {ratios} (limit {RMS_LIMIT:g}; {self.parts[0].inputs} "
+            f"inputs, Keras {self.keras} on {self.backend})"
+        )
+
+
+def ready() -> str:
+    """Keras' backend for the check, once all that it needs is installed.
+
+    Raises:
+        MissingExtraError: If something is not.
+        ConversionError: If KERAS_BACKEND names no backend.
+    """
+    require({"torch": "torch"})
+    try:
+        return chosen_backend()
+    except ProcessError as error:
+        raise refusal(str(error), kind="config") from None
+
+
+def check_outputs(
+    path: Path, kind: str, config: ViTConfig, dtype: str, backend: str
+) -> OutputCheck:
+    """Holds a written Keras file against the torch twin with the same weights.
+
+    Args:
+        path: The file; it need not have its final name.
+        kind: Its format, `"keras"` or `"weights.h5"`.
+        config: Its config.
+        dtype: Type of its weights.
+        backend: Keras' backend.
+
+    Raises:
+        ConversionError: If an output differs by more than rounding, or a process
+            fails.
+    """
+    with tempfile.TemporaryDirectory(prefix="vit-duet-") as name:
+        folder = Path(name)
+        file = folder / f"model.{kind}"
+        file.symlink_to(path.resolve())
+        case = _case(folder, file, config, dtype)
+        try:
+            ours, said, theirs, their = _run(folder, case, backend)
+        except ProcessError as error:
+            raise refusal(str(error), hint=_LIGHT) from None
+        parts = _parts(config, ours, theirs)
+        issues = [
+            Issue("value", part.name, problem, f"at most {RMS_LIMIT:g} times")
+            for part in parts
+            if (problem := part.problem())
+        ]
+        if issues:
+            begin = ""
+            with suppress(ProcessError):
+                begin = _first_divergence(folder, case, backend)
+            raise ConversionError(issues, causes=[begin] if begin else [])
+    return OutputCheck(said["backend"], said["keras"], their["torch"], tuple(parts))
+
+
+_LIGHT = "--verify weights proves the weights alone and runs no model."
+
+
+def _case(folder: Path, file: Path, config: ViTConfig, dtype: str) -> dict[str, Any]:
+    """The job of both processes, and its inputs."""
+    rng = np.random.default_rng(SEED)
+    count = inputs_for(config)
+    shape = (count, config.in_chans, *config.img_size)
+    np.save(folder / "inputs.npy", rng.standard_normal(shape, np.float32))
+    case: dict[str, Any] = {
+        "model": str(file),
+        "config": config.to_dict(),
+        "inputs": "inputs.npy",
+        "batch": BATCH,
+    }
+    if dtype != "float32":
+        case["dtype"] = "float32"
+    if config.global_pool != "none":
+        case["tokens"] = max(2, count // 4)
+    if config.num_classes and not _enough(config, count):
+        rows = config.num_prefix_tokens + min(config.num_patches, HEAD_PATCHES)
+        shape = (LEAST_INPUTS, rows, config.embed_dim)
+        np.save(folder / "tokens.npy", rng.standard_normal(shape, np.float32))
+        case["head"] = "tokens.npy"
+    return case
+
+
+def inputs_for(config: ViTConfig) -> int:
+    """How many inputs a model gets: 64, fewer if it is large, at least two."""
+    return max(2, min(LEAST_INPUTS, int(OPERATIONS / operations(config))))
+
+
+def operations(config: ViTConfig) -> float:
+    """Multiplications and additions for one input, about."""
+    rows, width, inner = config.num_tokens, config.embed_dim, config.attn_dim
+    branches = 3 if config.mlp_layer == "swiglu" else 2
+    block = rows * width * (4 * inner + branches * config.mlp_dim)
+    block += 2 * rows * rows * inner
+    patch = config.in_chans * math.prod(config.patch_size) * width
+    return 2.0 * (config.depth * block + config.num_patches * patch)
+
+
+def _enough(config: ViTConfig, inputs: int) -> bool:
+    numbers = min(config.num_classes, config.head_in_dim)
+    return inputs >= LEAST_INPUTS or inputs * numbers >= LEAST_NUMBERS
+
+
+def _run(
+    folder: Path, case: dict[str, Any], backend: str
+) -> tuple[Answer, dict[str, Any], Answer, dict[str, Any]]:
+    """Both processes side by side, as most of their time is importing."""
+    label = f"Keras ({backend})"
+    mine = {**case, "answers": "keras.npz"}
+    theirs = {**case, "answers": "torch.npz"}
+    jobs = write_job(folder / "k.json", [mine]), write_job(folder / "t.json", [theirs])
+    with (
+        started(KERAS_WORKER, jobs[0], label, backend) as keras,
+        started(REFERENCE, jobs[1], "PyTorch", backend) as torch,
+    ):
+        said, their = keras.wait(LIMIT_S), torch.wait(LIMIT_S)
+    return (
+        read_answer(folder, mine, said["cases"][0]),
+        said,
+        read_answer(folder, theirs, their["cases"][0]),
+        their,
+    )
+
+
+def _parts(config: ViTConfig, ours: Answer, theirs: Answer) -> list[Part]:
+    name = "logits" if config.num_classes else "pooled"
+    if config.global_pool == "none":
+        name = "tokens"
+    given = {name: ours.outputs, **ours.more}
+    single = {name: theirs.outputs, **theirs.more}
+    exact = {name: theirs.more[f"{EXACT}outputs"]}
+    parts = []
+    for key, values in given.items():
+        oracle = exact.get(key, theirs.more.get(f"{EXACT}{key}"))
+        if oracle is None:
+            raise ValueError(f"no exact {key}")
+        found = compare_rms(values, single[key], oracle)
+        parts.append(
+            Part(
+                name=key,
+                inputs=len(values),
+                ratio=found.ratio,
+                max_ratio=found.max_ratio,
+                max_difference=found.max_difference,
+                judged=key != "logits" or _enough(config, len(values)),
+            )
+        )
+    return parts
+
+
+def _first_divergence(folder: Path, case: dict[str, Any], backend: str) -> str:
+    """Where a difference begins, asked again with every intermediate result."""
+    ours, _, theirs, _ = _run(folder, {**case, "layers": 1}, backend)
+    for name, values in ours.layers.items():
+        oracle = theirs.more[f"{EXACT}layer:{name}"]
+        found = compare_rms(values, theirs.layers[name], oracle)
+        if not found.error <= RMS_LIMIT * max(found.noise, EPS32):
+            return f"the difference begins at {name}"
+    return ""
