@@ -60,10 +60,24 @@ def proofs(backend: str, every: bool = False) -> Sequence[str]:
     return share(step_names("steps_guard", "check_"), backend, every)
 
 
-def lives(every: bool = False) -> list[str]:
-    """The steps of `steps_life.py`; in the default run without the longest."""
-    names = step_names("steps_life", "make_")
-    return [name for name in names if every or name not in LONG]
+def lives(backend: str, every: bool = False) -> Sequence[str]:
+    """The steps of `steps_life.py` that a backend runs.
+
+    In the default run without the longest; the first backend runs all others, and the
+    other backends share them.
+    """
+    names = [name for name in step_names("steps_life", "make_") if name not in LONG]
+    if every:
+        return step_names("steps_life", "make_")
+    first, *others = available()
+    if backend not in others:
+        return names if backend == first else []
+    return names[others.index(backend) :: len(others)]
+
+
+def compat(backend: str, every: bool = False) -> Sequence[tuple[str, str, str]]:
+    """The files of earlier releases that a backend loads."""
+    return share(COMPAT, backend, every)
 
 
 class Runs:
@@ -108,12 +122,12 @@ class Runs:
     def _plan(self, phase: str, backend: str, every: bool) -> list[Step]:
         steps = [
             *_matrix_steps(phase, backend, every),
-            *_steps("steps_life", f"{phase}_", lives(every)),
+            *_steps("steps_life", f"{phase}_", lives(backend, every)),
         ]
         if phase == "load":
             steps += [
                 *self._foreign_steps(backend, every),
-                *_compat_steps(),
+                *_compat_steps(backend, every),
                 *_steps("steps_guard", "check_", proofs(backend, every)),
             ]
         return steps
@@ -153,14 +167,14 @@ def _matrix_steps(what: str, backend: str, every: bool) -> list[Step]:
     ]
 
 
-def _compat_steps() -> list[Step]:
+def _compat_steps(backend: str, every: bool) -> list[Step]:
     return [
         (
             f"compat {version} {name} {kind}",
             "steps_compat:load",
             {"version": version, "name": name, "kind": kind},
         )
-        for version, name, kind in COMPAT
+        for version, name, kind in compat(backend, every)
     ]
 
 

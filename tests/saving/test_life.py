@@ -10,13 +10,20 @@ from typing import Any
 
 import pytest
 
-from tests.saving.backends import BACKENDS, backend_param, step_names, value_of
+from tests.saving.backends import (
+    BACKENDS,
+    available,
+    backend_param,
+    step_names,
+    value_of,
+)
 from tests.saving.conftest import LONG, Runs, lives
 
 
 def params(every: bool) -> list[Any]:
     """(backend, step) for every step of that run."""
-    return [backend_param(b, name) for b in BACKENDS for name in lives(every)]
+    backends = BACKENDS if every else available()
+    return [backend_param(b, name) for b in backends for name in lives(b, every)]
 
 
 @pytest.mark.parametrize(("backend", "name"), params(every=False))
@@ -37,3 +44,6 @@ def test_every_step_has_its_counterpart() -> None:
     assert step_names("steps_life", "load_") == names
     assert set(LONG) < set(names)
     assert len(names) == 17
+    for backends in (available(), available()[1:]):
+        run = {name for backend in backends for name in lives(backend)}
+        assert not backends or run == set(names) - set(LONG)
