@@ -22,9 +22,10 @@ from converters.dialects.reading import DialectReader, RawFile
 from converters.dialects.recognise import Match, matches, recognise
 from converters.files import open_reader
 from converters.files.base import FORMATS, Reader, merge_configs
-from converters.report import ConversionError, printable, refusal
+from converters.report import ConversionError, Issue, printable, refusal
 from vit_config import ConfigError, ViTConfig
 from vit_config.dialects import timm_names
+from vit_config.dialects.compare import differences
 
 TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt")
 
@@ -210,23 +211,13 @@ def _beside(path: Path, own: ViTConfig, beside: ViTConfig) -> ViTConfig:
     The library's cannot say all that ours does (how positions are resampled, what was
     dropped in training), but labels and preprocessing may have been edited there.
     """
-    theirs = beside.architecture()
-    soft = {name: theirs[name] for name in _SOFT}
-    if beside.pos_embed != "none" and own.pos_embed != "none":
-        soft["pos_embed"] = beside.pos_embed  # a frozen table is a table
-    if beside.init_values is not None and own.init_values is not None:
-        soft["init_values"] = beside.init_values
-    merge_configs(path, own.replace(**soft), beside)
+    issues = [Issue("config", "", found=line) for line in differences(own, beside)]
+    if issues:
+        hint = "The config in the file and the one beside it are of different models."
+        raise ConversionError(issues, file=path, hint=hint)
     told = beside.to_dict()
     said = {k: told[k] for k in ("data", "labels", "problem_type") if told[k]}
     return own.replace(**said)
-
-
-_SOFT = (
-    # what a library's config need not say of a model whose outputs are the same
-    *("weight_init", "pos_resize", "problem_type", "drop_rate", "pos_drop_rate"),
-    *("proj_drop_rate", "attn_drop_rate", "drop_path_rate"),
-)
 
 
 def _is_ours(config: ConfigLike | None) -> bool:

@@ -1,0 +1,89 @@
+"""A folder is there whole, or not at all."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from converters.files.atomic import sync
+from converters.report import printable, refusal
+
+_OURS = re.compile(
+    r"model(-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?|(preprocessor_)?config\.json"
+)
+"""Names of the files that such a folder has; no other file is ever removed."""
+
+
+def check_folder(target: Path, sources: tuple[Path, ...], force: bool) -> None:
+    """Refuses a folder that cannot, or must not, be written.
+
+    A folder that holds anything but a model is not touched, `force` or not.
+
+    Raises:
+        ConversionError: If it is the source or around it, holds what is not replaced,
+            or its own folder does not exist.
+    """
+    if not target.parent.is_dir():
+        raise refusal(f"no such folder: {target.parent}", file=target)
+    if os.path.lexists(target) and not target.is_dir():
+        raise refusal("a file, not a folder", file=target)
+    for source in sources:
+        with suppress(OSError):
+            inside = source.resolve().is_relative_to(target.resolve())
+            if target.is_dir() and inside:
+                raise refusal("the source lies in it", file=target)
+    if target.is_symlink():
+        raise refusal("a link to a folder; name the folder itself", file=target)
+    held = sorted(os.listdir(target)) if target.is_dir() else []
+    others = [name for name in held if not _OURS.fullmatch(name)]
+    if others:
+        raise refusal(
+            f'holds other files: "{printable(others[0])}"',
+            file=target,
+            hint="Choose a new folder, or take them out first.",
+        )
+    if held and not force:
+        raise refusal(
+            "exists already and is not empty",
+            file=target,
+            hint="Replace it with --force, or force=True.",
+        )
+    if not os.access(target.parent, os.W_OK):
+        raise refusal("its folder cannot be written to", file=target)
+
+
+@contextmanager
+def atomic_folder(target: Path, *, force: bool) -> Iterator[Path]:
+    """A new folder beside the target that takes its place at the very end.
+
+    Whatever happens before, error or interrupt, leaves the target as it was.
+
+    Args:
+        target: What the folder will be called.
+        force: Whether a model that is there may be replaced.
+
+    Yields:
+        The folder to write to.
+    """
+    work = Path(tempfile.mkdtemp(prefix=".vit-duet-", suffix=".tmp", dir=target.parent))
+    new, old = work / "new", work / "old"
+    try:
+        new.mkdir()
+        yield new
+        for path in new.iterdir():
+            sync(path)
+        sync(new)
+        check_folder(target, (), force)
+        if target.exists():
+            target.rename(old)
+        new.rename(target)
+        sync(target.parent)
+    finally:
+        if old.exists() and not target.exists():
+            old.rename(target)
+        shutil.rmtree(work, ignore_errors=True)
