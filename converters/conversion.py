@@ -8,16 +8,20 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from converters.dialects.opening import Asked, open_source
 from converters.dialects.writing import target_variant
 from converters.files import FOLDER_WEIGHTS, format_of
 from converters.files.atomic import check_output
+from converters.live import is_module
 from converters.report import ConversionReport, Verify, refusal
 from converters.transfer import Checked, checked, write_checked
 from converters.verification import backend_for, default_verify
 from vit_config import ViTConfig
+
+if TYPE_CHECKING:
+    from torch.nn import Module
 
 Progress = Callable[[int, int], None]
 """Called with the bytes done and the bytes to do in all."""
@@ -29,7 +33,7 @@ _PASSES = 3  # check, write, prove
 
 
 def convert(
-    source: PathLike,
+    source: PathLike | Module,
     target: PathLike,
     *,
     config: ConfigLike | None = None,
@@ -52,7 +56,8 @@ def convert(
 
     Args:
         source: The file to read (also `.pth`, `.pt`, `.bin`, `.ckpt` and the index of
-            a sharded checkpoint), or a folder.
+            a sharded checkpoint), or a folder; or a live model of timm, transformers,
+            torchvision or MONAI.
         target: The file to write; its suffix decides the format.
         config: The model's config (object, dict or JSON file), where the source does
             not hold one: ours, or the arguments of the library it comes from.
@@ -77,9 +82,9 @@ def convert(
         MissingExtraError: If `verify` needs what is not installed.
     """
     start = time.perf_counter()
-    source, target = Path(source), Path(target)
+    origin, target = origin_of(source), Path(target)
     kind = format_of(target)
-    check_output(target, (source, source / FOLDER_WEIGHTS), force)
+    check_output(target, (origin, origin / FOLDER_WEIGHTS), force)
     if to_dialect is not None and kind != "safetensors":
         raise refusal("--to writes .safetensors", file=target)
     verify = verify or default_verify(kind)
@@ -93,7 +98,7 @@ def convert(
         report = write_checked(
             found,
             target,
-            source=source,
+            source=origin,
             kind=kind,
             variant=variant or None,
             force=force,
@@ -134,14 +139,19 @@ def load_config(config: ConfigLike | None) -> ViTConfig | None:
 
 @contextmanager
 def read_checked(
-    source: PathLike,
+    source: PathLike | Module,
     *,
     config: ConfigLike | None = None,
     without: Callable[[ViTConfig], frozenset[str]] = lambda config: frozenset(),
 ) -> Iterator[Checked]:
-    """Opens and checks a file, for those who want the tensors themselves."""
-    with open_source(Path(source), Asked(config=config)) as reader:
+    """Opens and checks a source, for those who want the tensors themselves."""
+    with open_source(source, Asked(config=config)) as reader:
         yield checked(reader, without=without(reader.config))
+
+
+def origin_of(source: PathLike | Module) -> Path:
+    """The path of a file, or for a live model the name of its class."""
+    return Path(type(source).__name__ if is_module(source) else source)  # type: ignore[arg-type]
 
 
 def _ticker(progress: Progress | None, total: int) -> Callable[[int], None]:

@@ -21,6 +21,7 @@ from converters.engine import Array, Digests, MemorySource, Pipe, Source, np_dty
 from converters.extras import optional, twin
 from converters.files import FOLDER_CONFIG, FOLDER_WEIGHTS, FORMATS, format_of
 from converters.files.atomic import check_output, sync
+from converters.live import is_module
 from converters.report import ConversionError, ConversionReport, refusal
 from converters.rules import KERAS
 from converters.transfer import Checked, with_steps, write_checked
@@ -85,8 +86,8 @@ def load_keras(cls: Any, source: PathLike, *, num_classes: int | None = None) ->
         ConversionError: If anything does not fit, with every problem.
         ConfigError: If the model cannot have that many classes.
     """
-    path = Path(source)
-    if num_classes is None and path.is_file() and format_of(path) == "keras":
+    if num_classes is None and _is_keras(source):
+        path = Path(source)
         model = twin("keras_vit").load_model(path)
         if not isinstance(model, cls):
             name = type(model).__name__
@@ -95,7 +96,7 @@ def load_keras(cls: Any, source: PathLike, *, num_classes: int | None = None) ->
     twin("keras_vit")
     from keras_vit.init import fill, no_init
 
-    with read_checked(path, without=_replaced(num_classes)) as found:
+    with read_checked(source, without=_replaced(num_classes)) as found:
         config = _new_head(found.config, num_classes)
         with no_init():
             model = cls(config, dtype=found.dtype)
@@ -107,6 +108,13 @@ def load_keras(cls: Any, source: PathLike, *, num_classes: int | None = None) ->
             else:
                 fill(weights[weight.path], initial(config, weight), config)
     return model
+
+
+def _is_keras(source: Any) -> bool:
+    if is_module(source):
+        return False
+    path = Path(source)
+    return path.is_file() and format_of(path) == "keras"
 
 
 def save_torch(model: Any, path: PathLike, *, force: bool = False) -> None:

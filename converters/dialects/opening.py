@@ -22,6 +22,7 @@ from converters.dialects.reading import DialectReader, RawFile
 from converters.dialects.recognise import Match, matches, recognise
 from converters.files import open_reader
 from converters.files.base import FORMATS, Reader, merge_configs
+from converters.live import is_module, open_module
 from converters.report import ConversionError, Issue, printable, refusal
 from vit_config import ConfigError, ViTConfig
 from vit_config.dialects import timm_names
@@ -54,14 +55,17 @@ class Asked:
     beside: ViTConfig | None = None
 
 
-def open_source(path: Path, asked: Asked) -> Reader:
-    """Opens a file or folder of weights.
+def open_source(source: Any, asked: Asked) -> Reader:
+    """Opens a file or folder of weights, or a live model of another library.
 
     Raises:
         ConversionError: If it is not what its name says, if its dialect is not certain,
             or if the config is incomplete or at odds with it.
         ConfigError: If the config describes no model.
     """
+    if is_module(source):
+        return open_module(source, asked)
+    path = Path(source)
     with ExitStack() as stack:
         raw, asked = open_raw(path, asked)
         if raw is None:
