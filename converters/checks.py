@@ -13,7 +13,6 @@ from converters.engine import (
     Digests,
     Hasher,
     Source,
-    cast,
     count_nonfinite,
     key_bias_of,
 )
@@ -72,7 +71,7 @@ def _dtype_issues(source: Source, names: Iterable[str], casting: bool) -> list[I
 
 
 def check_values(
-    source: Source, config: ViTConfig, names: Iterable[str], dtype: str | None = None
+    source: Source, config: ViTConfig, names: Iterable[str]
 ) -> tuple[list[Issue], Digests]:
     """Reads every tensor once: finite, key bias zero; and its digest.
 
@@ -80,26 +79,49 @@ def check_values(
         source: Canonical tensors.
         config: Their config.
         names: The tensors to read.
-        dtype: The type they will be cast to; digests are of the cast values.
     """
-    issues: list[Issue] = []
+    inspected = Inspected(source, config)
     with Hasher() as hasher:
         for name in names:
-            array = source.read(name)
-            problem = value_problem(name, array, config)
-            if dtype is not None and not problem:
-                array = cast(array, dtype)
-                problem = overflow_problem(array, dtype)
+            hasher.add(name, inspected.read(name))
+        return inspected.issues, hasher.digests()
+
+
+class Inspected:
+    """Canonical tensors whose values are checked when they are read.
+
+    Args:
+        source: The tensors.
+        config: Their config.
+
+    Attributes:
+        issues: What was wrong so far, once for each tensor.
+    """
+
+    def __init__(self, source: Source, config: ViTConfig) -> None:
+        self._source, self._config = source, config
+        self._seen: set[str] = set()
+        self.tensors = source.tensors
+        self.issues: list[Issue] = []
+
+    def read(self, name: str) -> Array:
+        """The values of one tensor."""
+        array = self._source.read(name)
+        if name not in self._seen:
+            self._seen.add(name)
+            problem = value_problem(name, array, self._config)
             if problem:
-                issues.append(Issue("value", name, problem))
-            hasher.add(name, array)
-        return issues, hasher.digests()
+                self.issues.append(Issue("value", name, problem))
+        return array
 
 
-def overflow_problem(array: Array, dtype: str) -> str:
-    """Whether finite values became infinite in a cast, in words."""
-    _, inf = count_nonfinite(array)
-    return f"{inf} of {array.size} values are too large for {dtype}" if inf else ""
+def overflow_problem(array: Array) -> str:
+    """Whether finite values became infinite in a step, in words."""
+    nan, inf = count_nonfinite(array)
+    count = nan + inf  # the difference of two infinities is no number
+    if not count:
+        return ""
+    return f"{count} of {array.size} values are too large for {array.dtype}"
 
 
 def value_problem(name: str, array: Array, config: ViTConfig) -> str:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from converters.dialects.opening import Asked, open_source
-from converters.dialects.writing import target_variant
 from converters.files import FOLDER_WEIGHTS, format_of
 from converters.files.atomic import check_output
 from converters.live import is_module
 from converters.report import ConversionReport, Verify, refusal
+from converters.steps.asked import Size, Steps
+from converters.steps.folding import fitted
+from converters.steps.plan import plan
 from converters.transfer import Checked, checked, write_checked
 from converters.verification import backend_for, default_verify
 from vit_config import ViTConfig
@@ -42,7 +44,19 @@ def convert(
     from_dialect: str | None = None,
     to_dialect: str | None = None,
     prefix: str | None = None,
+    output: str | None = None,
+    num_classes: int | None = None,
+    in_chans: int | None = None,
+    inflate: str | None = None,
+    depth: int | None = None,
+    patch_depth: int | None = None,
+    inflate_axis: int | None = None,
+    patch_size: Size | None = None,
+    image_size: Size | None = None,
+    fold: bool = False,
     dtype: str | None = None,
+    allow_missing: str | Sequence[str] = (),
+    seed: int = 0,
     force: bool = False,
     verify: Verify | None = None,
     progress: Progress | None = None,
@@ -54,6 +68,10 @@ def convert(
     Keras file is also loaded in a fresh process, and its outputs are compared with the
     torch twin's, see `converters.parity.verify`.
 
+    From `output` to `seed` all are named one-way steps (`converters.steps` has their
+    order): the report and the config's `source.steps` name each that was taken, and the
+    written file is compared with what the steps made of the source.
+
     Args:
         source: The file to read (also `.pth`, `.pt`, `.bin`, `.ckpt` and the index of
             a sharded checkpoint), or a folder; or a live model of timm, transformers,
@@ -64,11 +82,28 @@ def convert(
         preset: Name of a preset, instead of a config.
         changes: Fields of our config, which stand above config and preset.
         from_dialect: Whose names the source has, `"monai"`; recognised if None.
-        to_dialect: Whose names the target gets, `"monai@1.3"`; ours if None.
+        to_dialect: Whose names the target gets, `"monai@1.3"`; ours if None. What its
+            names have no place for is folded where that is exact, and refused else.
         prefix: What stands before the model's names in the source; found if None.
             Tensors without it are left out then, a named step.
-        dtype: Cast all weights to `"float32"`, `"float16"` or `"bfloat16"`: a named
-            step, noted in the config. Without it the source's type stays.
+        output: `"logits"`, `"pooled"` (drops the head) or `"tokens"` (drops the head
+            and everything that works on the pooled vector).
+        num_classes: Draw a new head of so many classes; 0 drops it.
+        in_chans: Another number of input channels, as timm adapts it.
+        inflate: Make a 3D model of a 2D one: `"mean"` spreads the patch kernel over the
+            new axis, `"center"` puts it in the middle.
+        depth: Size of the input along the new axis; `inflate` needs it.
+        patch_depth: Size of a patch along it; that of a square patch if None.
+        inflate_axis: Where the new axis stands: 0 first (frames; the default), 1, or 2
+            last (slices, as in MONAI).
+        patch_size: Resize the patch kernel (FlexiViT's pseudo-inverse).
+        image_size: Resample the position table by the source's own rule.
+        fold: Allow `to_dialect` to fold what is exact up to rounding only: layer scale.
+        dtype: Cast all weights to `"float32"`, `"float16"` or `"bfloat16"`. Without it
+            the source's type stays.
+        allow_missing: Patterns of tensor names that the source may lack; they are drawn
+            at random. One that no missing tensor matches is an error.
+        seed: What random tensors are drawn from; stated in their step.
         force: Replace a target that exists.
         verify: `"weights"`: the bits of all weights; `"logits"`: these, and the outputs
             of a Keras file, which needs torch and Keras; `"none"`: nothing, the file
@@ -89,18 +124,39 @@ def convert(
         raise refusal("--to writes .safetensors", file=target)
     verify = verify or default_verify(kind)
     backend = backend_for(verify, target)
+    globs = (allow_missing,) if isinstance(allow_missing, str) else allow_missing
+    steps = Steps(
+        output=output,
+        num_classes=num_classes,
+        in_chans=in_chans,
+        inflate=inflate,
+        depth=depth,
+        patch_depth=patch_depth,
+        inflate_axis=inflate_axis,
+        patch_size=patch_size,
+        image_size=image_size,
+        fold=fold,
+        dtype=dtype,
+        allow_missing=tuple(globs),
+        seed=seed,
+    )
     asked = Asked(from_dialect, prefix, config, preset, changes or {})
     with open_source(source, asked) as reader:
-        variant = to_dialect and target_variant(to_dialect, reader.config)
+        stages = plan(reader.config, steps)
+        variant = None
+        if to_dialect is not None:
+            after = stages[-1].config if stages else reader.config
+            variant, folds = fitted(to_dialect, after, fold)
+            stages += folds
         nbytes = sum(info.nbytes for info in reader.tensors.values())
         tick = _ticker(progress, _PASSES * nbytes)
-        found = checked(reader, dtype=dtype, tick=tick)
+        found = checked(reader, asked=steps, stages=stages, tick=tick)
         report = write_checked(
             found,
             target,
             source=origin,
             kind=kind,
-            variant=variant or None,
+            variant=variant,
             force=force,
             verify=verify,
             backend=backend,
@@ -110,7 +166,7 @@ def convert(
             report,
             source_format=reader.format,
             source_dialect=reader.dialect,
-            dropped=dict(getattr(reader, "dropped", {})),
+            dropped={**getattr(reader, "dropped", {}), **found.dropped},
             computed=dict(getattr(reader, "computed", {})),
             bytes_read=nbytes,
             steps=(*reader.steps, *found.steps),
@@ -142,11 +198,13 @@ def read_checked(
     source: PathLike | Module,
     *,
     config: ConfigLike | None = None,
-    without: Callable[[ViTConfig], frozenset[str]] = lambda config: frozenset(),
+    steps: Steps | None = None,
 ) -> Iterator[Checked]:
     """Opens and checks a source, for those who want the tensors themselves."""
+    steps = steps or Steps()
     with open_source(source, Asked(config=config)) as reader:
-        yield checked(reader, without=without(reader.config))
+        stages = plan(reader.config, steps)
+        yield checked(reader, asked=steps, stages=stages)
 
 
 def origin_of(source: PathLike | Module) -> Path:

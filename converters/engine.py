@@ -148,18 +148,29 @@ class Cast:
     Args:
         source: The tensors.
         dtype: Their new type.
+        watch: Called with each tensor's name and its values before and after.
     """
 
-    def __init__(self, source: Source, dtype: str) -> None:
+    def __init__(
+        self,
+        source: Source,
+        dtype: str,
+        watch: Callable[[str, Array, Array], None] | None = None,
+    ) -> None:
         self._source = source
         self._dtype = dtype
+        self._watch = watch
         self.tensors = {
             name: TensorInfo(dtype, info.shape) for name, info in source.tensors.items()
         }
 
     def read(self, name: str) -> Array:
         """The values of one tensor, rounded to the type."""
-        return cast(self._source.read(name), self._dtype)
+        array = self._source.read(name)
+        rounded = cast(array, self._dtype)
+        if self._watch is not None:
+            self._watch(name, array, rounded)
+        return rounded
 
 
 class Watched:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -24,9 +23,9 @@ from converters.files.atomic import check_output, sync
 from converters.live import is_module
 from converters.report import ConversionError, ConversionReport, refusal
 from converters.rules import KERAS
-from converters.transfer import Checked, with_steps, write_checked
+from converters.steps.asked import Size, Steps
+from converters.transfer import Checked, write_checked
 from vit_config import ViTConfig
-from vit_config.init import initial
 from vit_config.weights import weight_table
 
 if TYPE_CHECKING:
@@ -34,59 +33,70 @@ if TYPE_CHECKING:
 
 PathLike = str | os.PathLike[str]
 
-HEADS = ("head.weight", "head.bias", "head_dist.weight", "head_dist.bias")
+_SEEDS = 2**31 - 1
 
 
-def load_torch(cls: Any, source: PathLike, *, num_classes: int | None = None) -> Any:
+def load_torch(
+    cls: Any,
+    source: PathLike | torch.nn.Module,
+    *,
+    num_classes: int | None = None,
+    image_size: Size | None = None,
+) -> Any:
     """Makes a torch twin with the weights of a file.
 
     Nothing is drawn at random but a new head: the model is made without memory and
-    takes the arrays of the file as they are, in the file's type.
+    takes the arrays of the file as they are, in the file's type. The head's seed comes
+    from torch's generator, and stands in `config.source.steps`.
 
     Args:
         cls: `torch_vit.ViT`, or a subclass.
         source: Anything that `convert` reads.
         num_classes: Another number of classes: the head is drawn anew.
+        image_size: Another image size: the position table is resampled.
 
     Raises:
         ConversionError: If anything does not fit, with every problem.
         ConfigError: If the model cannot have that many classes.
     """
     torch = optional("torch", "torch")
-    from torch_vit.init import fill
-
-    with read_checked(source, without=_replaced(num_classes)) as found:
-        config = _new_head(found.config, num_classes)
+    seed = int(torch.randint(_SEEDS, ())) if num_classes else 0
+    steps = Steps(num_classes=num_classes, image_size=image_size, seed=seed)
+    with read_checked(source, steps=steps) as found:
         dtype = getattr(torch, found.dtype)
         state = {
             name: _to_torch(found.source.read(name), dtype) for name in found.digests
         }
-    for weight in weight_table(config):
-        if weight.name not in state:
-            state[weight.name] = torch.empty(weight.shape, dtype=dtype)
-            with torch.no_grad():
-                fill(state[weight.name], initial(config, weight), config)
-    model = cls(config, device="meta", dtype=dtype)
+    model = cls(found.config, device="meta", dtype=dtype)
     model.load_state_dict(state, strict=True, assign=True)
     return model
 
 
-def load_keras(cls: Any, source: PathLike, *, num_classes: int | None = None) -> Any:
+def load_keras(
+    cls: Any,
+    source: PathLike | torch.nn.Module,
+    *,
+    num_classes: int | None = None,
+    image_size: Size | None = None,
+) -> Any:
     """Makes a Keras twin with the weights of a file.
 
     A `.keras` is loaded by Keras itself, with all that is in it (compile state, dtype
-    policy), and checked; anything else is read, checked and assigned.
+    policy), and checked; anything else is read, checked and assigned. The seed of a new
+    head comes from Keras' generator.
 
     Args:
         cls: `keras_vit.ViT`, or a subclass.
         source: Anything that `convert` reads.
         num_classes: Another number of classes: the head is drawn anew.
+        image_size: Another image size: the position table is resampled.
 
     Raises:
         ConversionError: If anything does not fit, with every problem.
         ConfigError: If the model cannot have that many classes.
     """
-    if num_classes is None and _is_keras(source):
+    plain = num_classes is None and image_size is None
+    if plain and _is_keras(source):
         path = Path(source)
         model = twin("keras_vit").load_model(path)
         if not isinstance(model, cls):
@@ -94,19 +104,19 @@ def load_keras(cls: Any, source: PathLike, *, num_classes: int | None = None) ->
             raise refusal(f"its model is a {name}, not a {cls.__name__}", file=path)
         return model
     twin("keras_vit")
-    from keras_vit.init import fill, no_init
+    import keras
 
-    with read_checked(source, without=_replaced(num_classes)) as found:
-        config = _new_head(found.config, num_classes)
+    from keras_vit.init import no_init
+
+    seed = int(keras.random.randint((), 0, _SEEDS)) if num_classes else 0
+    steps = Steps(num_classes=num_classes, image_size=image_size, seed=seed)
+    with read_checked(source, steps=steps) as found:
         with no_init():
-            model = cls(config, dtype=found.dtype)
+            model = cls(found.config, dtype=found.dtype)
         weights = {model.relative_path(weight): weight for weight in model.weights}
-        kept = Pipe(found.source, KERAS.plan(found.config))
-        for weight in weight_table(config):
-            if weight.name in found.digests:
-                weights[weight.path].assign(kept.read(weight.path))
-            else:
-                fill(weights[weight.path], initial(config, weight), config)
+        taken = Pipe(found.source, KERAS.plan(found.config))
+        for weight in weight_table(found.config):
+            weights[weight.path].assign(taken.read(weight.path))
     return model
 
 
@@ -211,25 +221,6 @@ def _save_folder(found: Checked, path: Path, force: bool) -> ConversionReport:
 
 
 _FORCE = "Replace them with force=True."
-
-
-def _replaced(num_classes: int | None) -> Callable[[ViTConfig], frozenset[str]]:
-    def names(config: ViTConfig) -> frozenset[str]:
-        same = num_classes is None or num_classes == config.num_classes
-        return frozenset() if same else frozenset(HEADS)
-
-    return names
-
-
-def _new_head(config: ViTConfig, num_classes: int | None) -> ViTConfig:
-    """The config with another head, and with what only meant the old one gone."""
-    if num_classes is None or num_classes == config.num_classes:
-        return config
-    changes: dict[str, Any] = {"num_classes": num_classes, "labels": None}
-    if not num_classes:
-        changes |= {"problem_type": None, "head_act": None}
-    step = "new_head" if num_classes else "drop_head"
-    return with_steps(config.replace(**changes), (step,))
 
 
 def _to_torch(array: Array, dtype: torch.dtype) -> torch.Tensor:

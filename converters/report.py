@@ -201,6 +201,36 @@ def _ranges(numbers: list[int]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class StepEffect:
+    """What one named step did.
+
+    Attributes:
+        step: Its text, as in `source.steps`.
+        notes: What to say of it, one sentence each.
+        drawn: Canonical tensors that were drawn at random.
+        dropped: Canonical tensors that it left out or drew anew.
+        rounding: Largest relative change of a value, the tensor that has it, and how
+            many became zero; empty where nothing was rounded.
+    """
+
+    step: str
+    notes: tuple[str, ...] = ()
+    drawn: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    rounding: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as JSON types."""
+        return {
+            "step": self.step,
+            "notes": list(self.notes),
+            "drawn": list(self.drawn),
+            "dropped": list(self.dropped),
+            "rounding": dict(self.rounding),
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class ConversionReport:
     """What was converted, and what was checked about the written file.
 
@@ -223,11 +253,13 @@ class ConversionReport:
         seconds: Time it took.
         source_dialect: How the tensors of the source are named.
         target_dialect: The same for the written file, if it is foreign.
-        dropped: Tensors of the source that a written rule left out, with the reason.
+        dropped: Tensors of the source that a written rule or a step left out, with the
+            reason.
         computed: Canonical tensors that are in no file of the source's library, which
             computes them: made here, each with the rule.
         verify: What was asked to be proved.
         outputs: How near the Keras model's outputs are, if that was asked for.
+        effects: What each step did that changed the weights.
     """
 
     source: Path
@@ -250,6 +282,7 @@ class ConversionReport:
     computed: Mapping[str, str] = field(default_factory=dict)
     verify: Verify = "weights"
     outputs: OutputCheck | None = None
+    effects: tuple[StepEffect, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -284,11 +317,20 @@ class ConversionReport:
             "computed": dict(self.computed),
             "verify": self.verify,
             "outputs": self.outputs.to_dict() if self.outputs else None,
+            "effects": [effect.to_dict() for effect in self.effects],
         }
 
     def to_json(self) -> str:
         """All fields as one line of JSON."""
         return json.dumps(self.to_dict())
+
+    def _step_rows(self) -> list[tuple[str, str]]:
+        notes = {effect.step: effect.notes for effect in self.effects}
+        rows = []
+        for step in self.steps:
+            rows.append(("step", printable(step, 200)))
+            rows += [("", printable(note, 200)) for note in notes.get(step, ())]
+        return rows
 
     def _rows(self) -> list[tuple[str, str]]:
         mega = 1e6
@@ -323,6 +365,7 @@ class ConversionReport:
             rows.insert(3, ("computed", f"{name}, {rule}"))
         if self.steps:
             rows.insert(3, ("steps", ", ".join(self.steps)))
+        rows[3:3] = self._step_rows()
         return rows
 
     def _proved(self) -> str:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from converters.causes import canonical_names, likely_causes
-from converters.checks import check_tensors, check_values
+from converters.checks import Inspected, check_tensors, check_values
 from converters.engine import (
-    FLOATS,
-    Cast,
     Digests,
     Pipe,
     Source,
@@ -27,9 +25,13 @@ from converters.report import (
     ConversionError,
     ConversionReport,
     Issue,
+    StepEffect,
     Verify,
-    refusal,
 )
+from converters.steps.asked import Steps
+from converters.steps.chain import Chain
+from converters.steps.fresh import forgive, missing
+from converters.steps.stage import Stage
 from vit_config import SourceConfig, ViTConfig
 
 if TYPE_CHECKING:
@@ -45,12 +47,16 @@ class Checked:
         config: Their config, with the steps taken.
         digests: Type, shape and SHA-256 of each.
         steps: Named one-way steps, in order.
+        effects: What each of them did.
+        dropped: Tensors of the file that a step left out, with the step.
     """
 
     source: Source
     config: ViTConfig
     digests: Digests
     steps: tuple[str, ...]
+    effects: tuple[StepEffect, ...] = ()
+    dropped: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:
@@ -71,43 +77,76 @@ class Checked:
 def checked(
     reader: Reader,
     *,
-    dtype: str | None = None,
-    without: frozenset[str] = frozenset(),
+    asked: Steps | None = None,
+    stages: Sequence[Stage] = (),
     tick: Callable[[int], None] = lambda count: None,
 ) -> Checked:
-    """Checks a whole file: names, shapes, types, values.
+    """Checks a whole file: names, shapes, types, values; and takes the steps.
 
     Args:
         reader: The file.
-        dtype: Cast to this type.
-        without: Canonical tensors to leave out (a head that will be replaced).
+        asked: Whether there is a cast, and what may be missing.
+        stages: The other steps, planned for the file's config.
         tick: Called with the bytes read.
 
     Raises:
         ConversionError: With every problem found, and their likely cause.
     """
-    if dtype is not None and dtype not in FLOATS:
-        raise refusal(f"dtype {dtype!r}; known are {', '.join(FLOATS)}", kind="dtype")
+    asked = asked or Steps()
     config, plan = reader.config, reader.plan()
-    issues = check_tensors(reader, plan, casting=dtype is not None)
+    issues = check_tensors(reader, plan, casting=asked.dtype is not None)
+    issues, fresh = forgive(issues, plan, asked.allow_missing)
     bad = {issue.name for issue in issues}
-    steps = [step for step in plan.steps if not bad.intersection(step.sources)]
-    source: Source = Pipe(Watched(reader, tick), replace(plan, steps=tuple(steps)))
-    names = [name for step in steps for name in step.targets if name not in without]
-    wrong, digests = check_values(source, config, names, dtype)
-    issues += wrong
+    good = [
+        step
+        for step in plan.steps
+        if not bad.intersection(step.sources) and not fresh.issuperset(step.targets)
+    ]
+    plan = replace(plan, steps=tuple(good))
+    seen = Inspected(Pipe(Watched(reader, tick), plan), config)
     if issues:
-        raise ConversionError(
-            issues,
-            file=reader.path,
-            dialect=reader.dialect,
-            causes=_causes(issues, reader),
-        )
-    done: tuple[str, ...] = ()
-    source = Pipe(reader, replace(plan, steps=tuple(steps)))
-    if dtype is not None and any(i.dtype != dtype for i in source.tensors.values()):
-        source, done = Cast(source, dtype), (f"cast_{dtype}",)
-    return Checked(source, with_steps(config, done), digests, done)
+        for name in plan.target_shapes:
+            seen.read(name)
+        raise _refused(issues + seen.issues, reader)
+    if fresh:
+        stages = (missing(config, tuple(fresh), asked.seed), *stages)
+    chain = Chain(seen, stages, asked.dtype)
+    wrong, digests = chain.digests()
+    if seen.issues or wrong:
+        raise _refused(seen.issues or wrong, reader)
+    after = stages[-1].config if stages else config
+    return Checked(
+        source=Chain(Pipe(reader, plan), stages, asked.dtype, measure=False).source,
+        config=with_steps(after, chain.texts),
+        digests=digests,
+        steps=chain.texts,
+        effects=chain.effects(),
+        dropped=_left_out(reader, chain.effects()),
+    )
+
+
+def _refused(issues: list[Issue], reader: Reader) -> ConversionError:
+    return ConversionError(
+        issues,
+        file=reader.path,
+        dialect=reader.dialect,
+        causes=_causes(issues, reader),
+    )
+
+
+def _left_out(reader: Reader, effects: Iterable[StepEffect]) -> dict[str, str]:
+    """Tensors of the file that no tensor of the result is made from."""
+    sources = {
+        name: [source for source in step.sources if source in reader.tensors]
+        for step in reader.plan().steps
+        for name in step.targets
+    }
+    return {
+        source: effect.step
+        for effect in effects
+        for name in effect.dropped
+        for source in sources.get(name, ())
+    }
 
 
 def write_checked(
@@ -164,6 +203,8 @@ def write_checked(
         verify=verify,
         outputs=outputs,
         steps=found.steps,
+        effects=found.effects,
+        dropped=found.dropped,
         fingerprint=fingerprint(found.digests),
         seconds=time.perf_counter() - start,
     )

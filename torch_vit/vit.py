@@ -1,5 +1,6 @@
 """The Vision Transformer, 2D and 3D, classification and features."""
 
+from collections.abc import Sequence
 from os import PathLike
 from typing import Literal, Self
 
@@ -153,7 +154,11 @@ class ViT(Features, nn.Module):
 
     @classmethod
     def from_pretrained(
-        cls, source: str | PathLike[str], *, num_classes: int | None = None
+        cls,
+        source: str | PathLike[str],
+        *,
+        num_classes: int | None = None,
+        image_size: int | Sequence[int] | None = None,
     ) -> Self:
         """Loads a checkpoint of any kind that `vit-duet convert` reads.
 
@@ -161,13 +166,15 @@ class ViT(Features, nn.Module):
             source: A canonical `.safetensors`, a `.keras`, or a folder of
                 `save_pretrained`.
             num_classes: Another number of classes: the head is drawn anew.
+            image_size: Another image size, one number or one per spatial axis: the
+                position table is resampled by `config.pos_resize`.
 
         Raises:
             converters.ConversionError: If anything does not fit, with every problem.
         """
         from converters.pretrained import load_torch
 
-        return load_torch(cls, source, num_classes=num_classes)
+        return load_torch(cls, source, num_classes=num_classes, image_size=image_size)
 
     def save_pretrained(
         self, path: str | PathLike[str], *, force: bool = False

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, Optional, cast
 
 import typer
 
+from converters.cli import options
+
 if TYPE_CHECKING:
     from converters.report import Verify
     from vit_config import ViTConfig
@@ -103,10 +105,6 @@ def convert(
         typer.Option("--to", help="Whose names the target gets: monai@1.3, timm ..."),
     ] = None,
     prefix: Prefix = None,
-    dtype: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Cast all weights: float32, float16 or bfloat16."),
-    ] = None,
     verify: Annotated[
         Optional[Proof],  # noqa: UP045
         typer.Option(
@@ -114,6 +112,19 @@ def convert(
             "file; its default) or none."
         ),
     ] = None,
+    output: options.Output = None,
+    num_classes: options.NumClasses = None,
+    in_chans: options.InChans = None,
+    inflate: options.Inflate = None,
+    depth: options.Depth = None,
+    patch_depth: options.PatchDepth = None,
+    inflate_axis: options.InflateAxis = None,
+    patch_size: options.PatchSize = None,
+    image_size: options.ImageSize = None,
+    fold: options.Fold = False,
+    dtype: options.Dtype = None,
+    allow_missing: options.AllowMissing = None,
+    seed: options.Seed = 0,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -131,8 +142,20 @@ def convert(
             from_dialect=from_,
             to_dialect=to,
             prefix=prefix,
+            output=output,
+            num_classes=num_classes,
+            in_chans=in_chans,
+            inflate=inflate,
+            depth=depth,
+            patch_depth=patch_depth,
+            inflate_axis=inflate_axis,
+            patch_size=patch_size,
+            image_size=image_size,
+            fold=fold,
             dtype=dtype,
             verify=cast("Verify | None", verify and verify.value),
+            allow_missing=allow_missing or (),
+            seed=seed,
             force=force,
             progress=show,
         )

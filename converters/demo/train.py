@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from converters.demo.task import Array, Recipe, Task
-from converters.pretrained import HEADS
+from converters.steps.output import HEADS
 
 if TYPE_CHECKING:
     import torch

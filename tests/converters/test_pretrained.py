@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from converters import ConversionError
+from converters import ConversionError, convert
 from tests.converters.cases import CASES, config, files_in, weights, write_canonical
 from vit_config import ConfigError
 
@@ -66,25 +66,42 @@ def test_frozen_table_stays_frozen_and_the_rest_trains(tmp_path):
 
 
 def test_nothing_but_the_head_is_drawn(tmp_path, monkeypatch):
-    import torch_vit.init
-    import torch_vit.vit
+    import converters.steps.fresh
 
     model = model_of(CONFIG)
     model.save_pretrained(tmp_path / "a.safetensors")
-    drawn = []
-    fill = torch_vit.init.fill
+    names = []
+    draw = converters.steps.fresh.draw
     monkeypatch.setattr(
-        torch_vit.init,
-        "fill",
-        lambda t, i, c: (drawn.append(tuple(t.shape)), fill(t, i, c)),
+        converters.steps.fresh,
+        "draw",
+        lambda c, w, s: (names.append(w.name), draw(c, w, s))[1],
     )
     back = type(model).from_pretrained(tmp_path / "a.safetensors", num_classes=3)
-    assert drawn == [(3, 24), (3,)]
+    assert set(names) == {"head.weight", "head.bias"}
     assert back.config.num_classes == 3
-    assert back.config.source.steps == ("new_head",)
+    (step,) = back.config.source.steps
+    assert step.startswith("num_classes:5->3:seed=")
     kept = {n: t for n, t in model.state_dict().items() if not n.startswith("head")}
     assert all(torch.equal(back.state_dict()[name], t) for name, t in kept.items())
     assert torch.isfinite(back.head.weight).all() and back.head.weight.std() > 0
+
+
+def test_new_head_follows_the_generator_of_torch_and_its_seed_is_kept(tmp_path):
+    model = model_of(CONFIG)
+    path = tmp_path / "a.safetensors"
+    model.save_pretrained(path)
+
+    def head(seed):
+        torch.manual_seed(seed)
+        return type(model).from_pretrained(path, num_classes=3)
+
+    first, again, other = head(0), head(0), head(1)
+    assert same(first, again)
+    assert not torch.equal(first.head.weight, other.head.weight)
+    seed = int(first.config.source.steps[0].rpartition("=")[2])
+    convert(path, tmp_path / "b.safetensors", num_classes=3, seed=seed)
+    assert same(first, type(model).from_pretrained(tmp_path / "b.safetensors"))
 
 
 def test_same_number_of_classes_keeps_the_head(tmp_path):
@@ -101,7 +118,7 @@ def test_new_head_forgets_the_old_labels(tmp_path):
     three = load(tmp_path / "a.safetensors", num_classes=3).config
     assert three.labels is None and three.problem_type == "single_label"
     none = load(tmp_path / "a.safetensors", num_classes=0).config
-    assert none.problem_type is None and none.source.steps == ("drop_head",)
+    assert none.problem_type is None and none.source.steps == ("output:logits->pooled",)
 
 
 def test_a_model_without_pooling_gets_no_head(tmp_path):

@@ -231,12 +231,9 @@ HELD = {
     "norm_eps": {"norm_eps": 1e-6},
     "act_layer": {"act_layer": "gelu_tanh"},
     "init_values": {"init_values": 1e-5},
-    "pos_embed_tokens": {"pos_embed_tokens": "all"},
     "pos_embed": {"pos_embed": "none"},
     "reg_tokens": {"reg_tokens": 2},
     "global_pool": {"global_pool": "avg"},
-    "head_bias": {"head_bias": False},
-    "proj_bias": {"proj_bias": False},
     "qk_norm": {"qk_norm": True},
     "head_dim": {"head_dim": 16},
 }
@@ -254,6 +251,26 @@ def test_what_monai_cannot_hold(field, tmp_path):
             to_dialect="monai",
         )
     assert [p.name for p in tmp_path.iterdir()] == ["c.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("change", "step"),
+    [
+        ({"pos_embed_tokens": "all"}, "fold_cls_pos"),
+        ({"head_bias": False}, "zero_bias:head_bias"),
+        ({"proj_bias": False}, "zero_bias:proj_bias"),
+    ],
+)
+def test_what_monai_holds_once_it_is_folded(change, step, tmp_path):
+    config = TANH.replace(**change)
+    save_file(fill_weights(config), tmp_path / "c.safetensors")
+    report = convert(
+        tmp_path / "c.safetensors",
+        tmp_path / "m.safetensors",
+        config=config,
+        to_dialect="monai",
+    )
+    assert report.steps == (step,) and report.ok
 
 
 # ---- traps -------------------------------------------------------------------------
