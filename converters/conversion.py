@@ -140,7 +140,9 @@ def convert(
         allow_missing=tuple(globs),
         seed=seed,
     )
-    asked = Asked(from_dialect, prefix, config, preset, changes or {})
+    asked = Asked(
+        from_dialect, prefix, config, preset, changes or {}, lacking=bool(globs)
+    )
     with open_source(source, asked) as reader:
         stages = plan(reader.config, steps)
         variant = None

@@ -358,13 +358,13 @@ class ConversionReport:
         if self.outputs is not None:
             rows.insert(-1, ("outputs", str(self.outputs)))
         for reason in dict.fromkeys(self.dropped.values()):
+            if reason in self.steps:
+                continue  # the step's own row says it
             count = list(self.dropped.values()).count(reason)
             plural = "s" if count != 1 else ""
             rows.insert(3, ("dropped", f"{count} tensor{plural}: {reason}"))
         for name, rule in self.computed.items():
             rows.insert(3, ("computed", f"{name}, {rule}"))
-        if self.steps:
-            rows.insert(3, ("steps", ", ".join(self.steps)))
         rows[3:3] = self._step_rows()
         return rows
 

@@ -22,6 +22,15 @@ UNSEEN = ("num_heads", "img_size", "norm_eps", "act_layer", "global_pool")
 
 _SOFT = frozenset({"weight_init", "pos_resize"})  # training and resizing only
 _MAX_DEPTH = 1000
+_OF_TENSORS = frozenset(
+    {
+        *("patch_bias", "patch_norm", "pre_norm", "class_token", "dist_token"),
+        *("reg_tokens", "pos_embed", "qkv_bias", "proj_bias", "mlp_bias", "qk_norm"),
+        *("init_values", "final_norm", "fc_norm", "num_classes", "head_bias"),
+        "representation_size",
+    }
+)
+_OF_HEAD = frozenset({"head_act", "global_pool", "distilled"})
 _GROUP = re.compile(r"\([^()]*\)|[^\s()]+")
 
 
@@ -33,11 +42,14 @@ class Given:
         config: A whole config.
         preset: Name of a preset.
         changes: Single fields; they stand above the other two.
+        lacking: Whether the file may lack tensors: that it has none of a kind then says
+            nothing against a config that asks for them.
     """
 
     config: ViTConfig | None = None
     preset: str | None = None
     changes: Mapping[str, Any] = field(default_factory=dict)
+    lacking: bool = False
 
     def __bool__(self) -> bool:
         return bool(self.config or self.preset or self.changes)
@@ -198,12 +210,12 @@ def complete(variant: Variant, shapes: Shapes, given: Given, file: Any) -> ViTCo
             raise ValueError("a config that is none")
         known = config.model_dump()
         says = {**says, **variant.follows(known)}
-        _compare(says, known, variant, file, config)
+        _compare(_told(says, known, given), known, variant, file, config)
         return config
     known = preset_fields(given.preset) if given.preset else {}
     known = {**known, **given.changes}
     says = {**says, **variant.follows({**says, **known})}
-    _compare(says, known, variant, file, None)
+    _compare(_told(says, known, given), known, variant, file, None)
     fields = {**says, **known}
     _flat_channels(fields, variant, shapes)
     _head_width(fields, variant, shapes)
@@ -261,6 +273,21 @@ def _pos_tokens(fields: dict[str, Any], variant: Variant, shapes: Shapes) -> str
     if extra == config.num_prefix_tokens:
         return "all"
     return {0: "patch", 1: "cls" if config.class_token else "all"}.get(extra, "all")
+
+
+def _told(
+    says: Mapping[str, Any], known: Mapping[str, Any], given: Given
+) -> Mapping[str, Any]:
+    """What the file says, but for the absence of tensors that it may lack."""
+    if not given.lacking:
+        return says
+    headless = not says.get("num_classes") and known.get("num_classes")
+    fields = _OF_TENSORS | (_OF_HEAD if headless else frozenset())
+    return {
+        name: value
+        for name, value in says.items()
+        if name not in fields or value not in (False, None, 0, "none")
+    }
 
 
 def _compare(

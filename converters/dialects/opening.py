@@ -45,6 +45,7 @@ class Asked:
         changes: Fields of our config that stand above all others.
         beside: What the library's config in the same folder says; the caller's config
             or preset stands above it.
+        lacking: Whether tensors may be missing that the config asks for.
     """
 
     dialect: str | None = None
@@ -53,6 +54,7 @@ class Asked:
     preset: str | None = None
     changes: Mapping[str, Any] = field(default_factory=dict)
     beside: ViTConfig | None = None
+    lacking: bool = False
 
 
 def open_source(source: Any, asked: Asked) -> Reader:
@@ -233,6 +235,10 @@ def _is_ours(config: ConfigLike | None) -> bool:
 
 
 def _given(asked: Asked, dialect: Dialect | None) -> Given:
+    return replace(_read_given(asked, dialect), lacking=asked.lacking)
+
+
+def _read_given(asked: Asked, dialect: Dialect | None) -> Given:
     config = asked.config
     if config is None and asked.preset is None:
         config = asked.beside

@@ -10,6 +10,8 @@ from converters.report import Issue, StepEffect
 from converters.steps.rounding import Rounding
 from converters.steps.stage import Stage, Staged
 
+_NAMED = 8
+
 Link = tuple[str, Stage | None, Staged | None, Rounding | None]
 
 
@@ -79,6 +81,7 @@ class Chain:
                 step=text,
                 notes=(
                     *(stage.notes if stage else ()),
+                    *_left_out(staged, stage),
                     *((str(rounding),) if rounding else ()),
                 ),
                 drawn=stage.drawn if stage else (),
@@ -87,3 +90,12 @@ class Chain:
             )
             for text, stage, staged, rounding in self._links
         )
+
+
+def _left_out(staged: Staged | None, stage: Stage | None) -> tuple[str, ...]:
+    """The names of what a step leaves out, some of them if there are many."""
+    if staged is None or stage is None or stage.drawn or not staged.gone:
+        return ()
+    names = list(staged.gone)
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return (f"left out: {', '.join(names[:_NAMED])}{more}",)

@@ -195,6 +195,7 @@ def fold_layer_scale(config: ViTConfig) -> Stage | None:
 
     after = config.replace(init_values=None)
     there = {weight.name for weight in weight_table(after)}
+    folded = {weight.name for weight in weight_table(config)} - there
     makes = {}
     for i in range(config.depth):
         for layer, scale in (("attn.proj", "ls1"), ("mlp.fc2", "ls2")):
@@ -202,7 +203,14 @@ def fold_layer_scale(config: ViTConfig) -> Stage | None:
                 name = f"blocks.{i}.{layer}.{leaf}"
                 if name in there:
                     makes[name] = product(name, f"blocks.{i}.{scale}.gamma")
-    return Stage("fold_layer_scale", after, makes, measured=True)
+    return Stage(
+        text="fold_layer_scale",
+        config=after,
+        makes=makes,
+        folded=frozenset(folded),
+        notes=(f"{len(folded)} layer scales multiplied into the layers before them",),
+        measured=True,
+    )
 
 
 EXACT: tuple[Fold, ...] = (

@@ -27,6 +27,7 @@ class Stage:
         config: The model after it. Its tensors are made, or those of before.
         makes: How each tensor that the step changes is made, by canonical name.
         drawn: Those of them that are drawn at random.
+        folded: Tensors that are no longer there, because others hold what they held.
         notes: What else there is to say of it, one sentence each.
         measured: Whether the rounding of what it makes is worth a report.
     """
@@ -35,6 +36,7 @@ class Stage:
     config: ViTConfig
     makes: Mapping[str, Make] = field(default_factory=dict)
     drawn: tuple[str, ...] = ()
+    folded: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
     measured: bool = False
 
@@ -77,12 +79,12 @@ class Staged:
 
     @property
     def gone(self) -> tuple[str, ...]:
-        """Tensors that were there before and are dropped or drawn anew."""
-        drawn = set(self._stage.drawn)
+        """Tensors that were there before and are left out or drawn anew."""
+        drawn, folded = set(self._stage.drawn), self._stage.folded
         return tuple(
             name
             for name in self._source.tensors
-            if name not in self.tensors or name in drawn
+            if (name not in self.tensors and name not in folded) or name in drawn
         )
 
 

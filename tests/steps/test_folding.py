@@ -111,7 +111,8 @@ def test_layer_scale_is_folded_only_when_allowed(tmp_path):
     figures = report.effects[0].rounding
     assert 1e-8 < figures["largest_relative_change"] <= 2**-24
     assert figures["zeroed"] == 0 and "largest relative change" in str(report)
-    assert len(report.dropped) == 2 * config.depth
+    assert report.dropped == {}
+    assert report.effects[0].notes[0].startswith("4 layer scales multiplied")
 
 
 def test_nothing_is_folded_where_the_model_fits(tmp_path):

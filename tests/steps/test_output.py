@@ -66,7 +66,8 @@ def test_the_report_lists_what_was_dropped(tmp_path):
     fields = json.loads(report.to_json())
     assert fields["dropped"] == dict.fromkeys(sorted(names), "output:logits->tokens")
     assert sorted(fields["effects"][0]["dropped"]) == names
-    assert "4 tensors: output:logits->tokens" in str(report)
+    assert f"left out: {', '.join(report.dropped)}" in str(report)
+    assert len(report.dropped) == 4
     assert "output:logits-&gt;tokens" in report._repr_html_()
 
 
