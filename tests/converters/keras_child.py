@@ -115,6 +115,8 @@ def special(folder: Path) -> dict:
         float(keras.ops.std(swapped.head.kernel)) > 0,
         bool(np.array_equal(swapped.cls_token, weights(config)["cls_token"])),
     ]
+    sized = keras_vit.ViT.from_pretrained(folder / "classes.keras", image_size=(16, 20))
+    sized.save_pretrained(folder / "sized.safetensors")
     model = keras_vit.ViT.from_pretrained(folder / "classes.keras")
     for name in ("again.keras", "again.safetensors", "again.weights.h5", "again"):
         model.save_pretrained(folder / name)

@@ -159,6 +159,14 @@ def test_head_swap_is_recorded(seen):
     assert step.startswith("num_classes:5->3:seed=")
 
 
+def test_other_image_size_is_that_of_a_converted_file(folder, seen, tmp_path):
+    convert(
+        folder / "classes.safetensors", tmp_path / "x.safetensors", image_size=(16, 20)
+    )
+    converted = (tmp_path / "x.safetensors").read_bytes()
+    assert (folder / "sized.safetensors").read_bytes() == converted
+
+
 def test_saving_a_loaded_model_gives_the_same_files(folder, seen):
     for suffix in (".keras", ".safetensors", ".weights.h5"):
         again = (folder / f"again{suffix}").read_bytes()
