@@ -38,7 +38,7 @@ _SEEDS = 2**31 - 1
 
 def load_torch(
     cls: Any,
-    source: PathLike | torch.nn.Module,
+    source: PathLike,
     *,
     num_classes: int | None = None,
     image_size: Size | None = None,
@@ -74,7 +74,7 @@ def load_torch(
 
 def load_keras(
     cls: Any,
-    source: PathLike | torch.nn.Module,
+    source: PathLike,
     *,
     num_classes: int | None = None,
     image_size: Size | None = None,
