@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from converters.dialects.opening import Asked, open_source
-from converters.files import FOLDER_WEIGHTS, format_of
+from converters.files import FOLDER_WEIGHTS
 from converters.files.atomic import check_output
+from converters.files.folder import check_folder
+from converters.folders import check_target, save_folder
 from converters.live import is_module
 from converters.report import ConversionReport, Verify, refusal
 from converters.steps.asked import Size, Steps
@@ -57,6 +59,7 @@ def convert(
     dtype: str | None = None,
     allow_missing: str | Sequence[str] = (),
     seed: int = 0,
+    max_shard_size: str | int | None = None,
     force: bool = False,
     verify: Verify | None = None,
     progress: Progress | None = None,
@@ -76,7 +79,9 @@ def convert(
         source: The file to read (also `.pth`, `.pt`, `.bin`, `.ckpt` and the index of
             a sharded checkpoint), or a folder; or a live model of timm, transformers,
             torchvision or MONAI.
-        target: The file to write; its suffix decides the format.
+        target: The file to write; its suffix decides the format. Without one it is a
+            folder: ours, or with `to_dialect="huggingface"` or `"timm"` one that the
+            library's own `from_pretrained` or `create_model` loads.
         config: The model's config (object, dict or JSON file), where the source does
             not hold one: ours, or the arguments of the library it comes from.
         preset: Name of a preset, instead of a config.
@@ -104,6 +109,8 @@ def convert(
         allow_missing: Patterns of tensor names that the source may lack; they are drawn
             at random. One that no missing tensor matches is an error.
         seed: What random tensors are drawn from; stated in their step.
+        max_shard_size: Bytes of weights in one file of a folder, `"2GB"`; with more
+            there are several and an index. None: one file.
         force: Replace a target that exists.
         verify: `"weights"`: the bits of all weights; `"logits"`: these, and the outputs
             of a Keras file, which needs torch and Keras; `"none"`: nothing, the file
@@ -118,10 +125,11 @@ def convert(
     """
     start = time.perf_counter()
     origin, target = origin_of(source), Path(target)
-    kind = format_of(target)
-    check_output(target, (origin, origin / FOLDER_WEIGHTS), force)
-    if to_dialect is not None and kind != "safetensors":
-        raise refusal("--to writes .safetensors", file=target)
+    kind = check_target(target, to_dialect, max_shard_size)
+    if kind == "folder":
+        check_folder(target, (origin,), force)
+    else:
+        check_output(target, (origin, origin / FOLDER_WEIGHTS), force)
     verify = verify or default_verify(kind)
     backend = backend_for(verify, target)
     globs = (allow_missing,) if isinstance(allow_missing, str) else allow_missing
@@ -148,22 +156,34 @@ def convert(
         variant = None
         if to_dialect is not None:
             after = stages[-1].config if stages else reader.config
-            variant, folds = fitted(to_dialect, after, fold)
+            variant, folds = fitted(to_dialect, after, fold, kind == "folder")
             stages += folds
         nbytes = sum(info.nbytes for info in reader.tensors.values())
         tick = _ticker(progress, _PASSES * nbytes)
         found = checked(reader, asked=steps, stages=stages, tick=tick)
-        report = write_checked(
-            found,
-            target,
-            source=origin,
-            kind=kind,
-            variant=variant,
-            force=force,
-            verify=verify,
-            backend=backend,
-            tick=tick,
-        )
+        if kind == "folder":
+            report = save_folder(
+                found,
+                target,
+                source=origin,
+                variant=variant,
+                max_shard_size=max_shard_size,
+                force=force,
+                verify=verify,
+                tick=tick,
+            )
+        else:
+            report = write_checked(
+                found,
+                target,
+                source=origin,
+                kind=kind,
+                variant=variant,
+                force=force,
+                verify=verify,
+                backend=backend,
+                tick=tick,
+            )
         return replace(
             report,
             source_format=reader.format,

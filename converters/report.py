@@ -200,6 +200,12 @@ def _ranges(numbers: list[int]) -> str:
     return text if text.isdecimal() else f"{{{text}}}"
 
 
+def _listed(names: tuple[str, ...]) -> str:
+    """Some names, and how many there are."""
+    more = f" and {len(names) - 5} more" if len(names) > 6 else ""
+    return ", ".join(names[:5] if more else names) + more
+
+
 @dataclass(frozen=True, slots=True)
 class StepEffect:
     """What one named step did.
@@ -260,6 +266,7 @@ class ConversionReport:
         verify: What was asked to be proved.
         outputs: How near the Keras model's outputs are, if that was asked for.
         effects: What each step did that changed the weights.
+        files: What a folder that was written holds.
     """
 
     source: Path
@@ -283,6 +290,7 @@ class ConversionReport:
     verify: Verify = "weights"
     outputs: OutputCheck | None = None
     effects: tuple[StepEffect, ...] = ()
+    files: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -318,6 +326,7 @@ class ConversionReport:
             "verify": self.verify,
             "outputs": self.outputs.to_dict() if self.outputs else None,
             "effects": [effect.to_dict() for effect in self.effects],
+            "files": list(self.files),
         }
 
     def to_json(self) -> str:
@@ -355,6 +364,8 @@ class ConversionReport:
             ("proved", self._proved()),
             ("fingerprint", self.fingerprint),
         ]
+        if self.files:
+            rows.insert(3, ("files", _listed(self.files)))
         if self.outputs is not None:
             rows.insert(-1, ("outputs", str(self.outputs)))
         for reason in dict.fromkeys(self.dropped.values()):

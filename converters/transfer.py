@@ -250,7 +250,7 @@ def write_foreign(
     with written(path, variant, config) as reader:
         issues = fill_issues(reader, variant, config)
         issues = issues or check_tensors(reader, reader.plan())
-        issues = issues or _differences(reader, found, tick)
+        issues = issues or differences(reader, found, tick)
         if issues:
             raise ConversionError(issues, file=path, dialect=variant.name)
     return len(found.digests)
@@ -276,7 +276,7 @@ def prove(
         if not issues:
             issues = [
                 *_second_opinion(reader, found, saved),
-                *_differences(reader, found, tick),
+                *differences(reader, found, tick),
             ]
         if issues:
             raise ConversionError(
@@ -305,9 +305,10 @@ def _second_opinion(
     return []
 
 
-def _differences(
+def differences(
     reader: Reader, found: Checked, tick: Callable[[int], None]
 ) -> list[Issue]:
+    """Canonical tensors of which a reader does not give the bits that were checked."""
     back = Pipe(Watched(reader, tick), reader.plan())
     issues, digests = check_values(back, found.config, found.digests)
     return issues + [

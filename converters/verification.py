@@ -25,6 +25,7 @@ def backend_for(verify: str, target: Path) -> str:
         MissingExtraError: If something that it needs is not installed.
     """
     from converters.files import format_of
+    from converters.folders import is_folder
 
     if verify not in get_args(Verify):
         raise refusal(
@@ -32,7 +33,7 @@ def backend_for(verify: str, target: Path) -> str:
         )
     if verify != "logits":
         return ""
-    if format_of(target) not in RUNNABLE:
+    if is_folder(target) or format_of(target) not in RUNNABLE:
         raise refusal(
             "--verify logits runs the Keras model of the written file; this is none",
             file=target,

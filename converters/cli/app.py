@@ -95,7 +95,7 @@ def _root(
 @app.command()
 def convert(
     source: Source,
-    target: Annotated[Path, typer.Argument(help="The file to write.")],
+    target: Annotated[Path, typer.Argument(help="The file or folder to write.")],
     config: Config = None,
     preset: Preset = None,
     changes: Changes = None,
@@ -105,6 +105,10 @@ def convert(
         typer.Option("--to", help="Whose names the target gets: monai@1.3, timm ..."),
     ] = None,
     prefix: Prefix = None,
+    max_shard_size: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="SIZE", help="Split the weights of a folder: 2GB, 500MB."),
+    ] = None,
     verify: Annotated[
         Optional[Proof],  # noqa: UP045
         typer.Option(
@@ -153,6 +157,7 @@ def convert(
             image_size=image_size,
             fold=fold,
             dtype=dtype,
+            max_shard_size=max_shard_size,
             verify=cast("Verify | None", verify and verify.value),
             allow_missing=allow_missing or (),
             seed=seed,

@@ -188,7 +188,20 @@ def _canonical(raw: RawFile, asked: Asked) -> Reader:
     whole = given.whole()
     if whole is None and own is not None and given.changes:
         whole = own.replace(**given.changes)
-    return open_reader(raw.path, whole)
+    return open_weights(raw.path, whole)
+
+
+def open_weights(path: Path, config: ViTConfig | None = None) -> Reader:
+    """A file of canonical names, whole or in shards.
+
+    Raises:
+        ConversionError: If it is not what its name says.
+    """
+    if path.name.endswith(".index.json"):
+        from converters.files.sharded_file import ShardedFile
+
+        return ShardedFile(path, config)
+    return open_reader(path, config)
 
 
 def _same(path: Path, own: ViTConfig, given: Given) -> None:

@@ -195,9 +195,11 @@ def written(path: Path, variant: Variant, config: ViTConfig) -> DialectReader:
     """A file that was written in a variant just now."""
     from converters.dialects import load
     from converters.files.safetensors_file import SafetensorsReader
+    from converters.files.sharded_file import ShardedFile
 
     dialect = load(variant.name.partition("@")[0])
-    return DialectReader(SafetensorsReader(path), Match(dialect, variant, ""), config)
+    raw = ShardedFile if path.name.endswith(".json") else SafetensorsReader
+    return DialectReader(raw(path), Match(dialect, variant, ""), config)
 
 
 def fill_issues(

@@ -8,17 +8,24 @@ from converters.report import ConversionError, Issue
 from vit_config import ViTConfig
 
 
-def target_variant(spec: str, config: ViTConfig) -> Variant:
+def target_variant(spec: str, config: ViTConfig, in_files: bool = False) -> Variant:
     """The variant that a model is written in: the first that can hold it.
 
     The one that the weights came from stands first, so that there and back gives the
     same names.
+
+    Args:
+        spec: The dialect or variant.
+        config: The model.
+        in_files: Leave out what only models in memory are named like.
 
     Raises:
         ConversionError: If none can hold the config, with every reason.
     """
     _, variants = find(spec)
     variants = tuple(v for v in variants if v.export) or variants
+    if in_files:
+        variants = tuple(v for v in variants if "+memory" not in v.name) or variants
     came = config.source.dialect if config.source else None
     ranked = sorted(variants, key=lambda variant: variant.name != came)
     reasons = {variant.name: variant.problems(config) for variant in ranked}

@@ -39,7 +39,7 @@ def check_folder(target: Path, sources: tuple[Path, ...], force: bool) -> None:
                 raise refusal("the source lies in it", file=target)
     if target.is_symlink():
         raise refusal("a link to a folder; name the folder itself", file=target)
-    held = sorted(os.listdir(target)) if target.is_dir() else []
+    held = sorted(p.name for p in target.iterdir()) if target.is_dir() else []
     others = [name for name in held if not _OURS.fullmatch(name)]
     if others:
         raise refusal(

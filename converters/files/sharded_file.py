@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from converters.engine import Array, TensorInfo
+from converters.files.base import merge_configs
 from converters.files.safetensors_file import SafetensorsReader
 from converters.report import ConversionError, Issue, printable, refusal
+from converters.rules import CANONICAL, Plan
 from vit_config import ViTConfig
 from vit_config.strict_json import JsonError, strict_object
 
@@ -24,22 +26,26 @@ class ShardedFile:
 
     Args:
         path: The `*.index.json`.
+        config: The config, for canonical names; None for what the headers say.
 
     Raises:
         ConversionError: If it is broken, leads out of its folder, or disagrees.
     """
 
     format = "safetensors"
-    own_config: ViTConfig | None = None
+    dialect = "canonical"
+    steps: tuple[str, ...] = ()
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, config: ViTConfig | None = None) -> None:
+        self.path, self._given = path, config
         self._where = _weight_map(path)
         self._shards: dict[str, SafetensorsReader] = {}
         try:
             for name in sorted(set(self._where.values())):
                 self._shards[name] = SafetensorsReader(_inside(path, name))
             self._check()
+            self.own_config = self._one("own_config")
+            self.own_dialect: str = self._one("own_dialect") or ""
         except BaseException:
             self.close()
             raise
@@ -62,6 +68,22 @@ class ShardedFile:
         ]
         if issues:
             raise ConversionError(issues, file=self.path)
+
+    def _one(self, field: str) -> Any:
+        """What the headers say, if they all say the same."""
+        said = [getattr(shard, field) for shard in self._shards.values()]
+        if any(value != said[0] for value in said):
+            raise refusal("the shards' headers say different models", file=self.path)
+        return said[0]
+
+    @property
+    def config(self) -> ViTConfig:
+        """Config of the model, from the headers or from the caller."""
+        return merge_configs(self.path, self.own_config, self._given)
+
+    def plan(self) -> Plan:
+        """From canonical names to canonical names."""
+        return CANONICAL.plan(self.config)
 
     def read(self, name: str) -> Array:
         """The values of one tensor."""

@@ -38,7 +38,7 @@ BIASES = ("qkv_bias", "patch_bias", "proj_bias", "mlp_bias", "head_bias")
 
 
 def fitted(
-    spec: str, config: ViTConfig, inexact: bool
+    spec: str, config: ViTConfig, inexact: bool, in_files: bool = False
 ) -> tuple[Variant, tuple[Stage, ...]]:
     """The variant that a model is written in, and the folds that this takes.
 
@@ -46,6 +46,7 @@ def fitted(
         spec: Dialect or variant, `"monai@1.3"`.
         config: The model.
         inexact: Whether folds that are exact up to rounding only may be taken.
+        in_files: Leave out what only models in memory are named like.
 
     Raises:
         ConversionError: If no variant can hold the model, folded or not.
@@ -53,13 +54,13 @@ def fitted(
     from converters.dialects.writing import target_variant
 
     try:
-        return target_variant(spec, config), ()
+        return target_variant(spec, config, in_files), ()
     except ConversionError as error:
         refused = error
-    found = _search(spec, config, EXACT)
+    found = _search(spec, config, EXACT, in_files)
     if found is not None:
         return found
-    found = _search(spec, config, (*EXACT, fold_layer_scale))
+    found = _search(spec, config, (*EXACT, fold_layer_scale), in_files)
     if found is not None and inexact:
         return found
     hint = f"{refused.dialect} cannot hold this model, folded or not."
@@ -70,7 +71,7 @@ def fitted(
 
 
 def _search(
-    spec: str, config: ViTConfig, folds: tuple[Fold, ...]
+    spec: str, config: ViTConfig, folds: tuple[Fold, ...], in_files: bool
 ) -> tuple[Variant, tuple[Stage, ...]] | None:
     """As few folds as will do."""
     from converters.dialects.writing import target_variant
@@ -82,7 +83,7 @@ def _search(
             if len(stages) < count:
                 continue
             try:
-                return target_variant(spec, stages[-1].config), stages
+                return target_variant(spec, stages[-1].config, in_files), stages
             except ConversionError:
                 continue
     return None

@@ -303,7 +303,7 @@ def test_existing_output_is_refused_and_kept(source, tmp_path):
     assert call("convert", source, tmp_path / "out.keras", "--force").exit_code == 0
 
 
-@pytest.mark.parametrize("name", ["out.h5", "out.pt", "out", "out.safetensors.bak"])
+@pytest.mark.parametrize("name", ["out.h5", "out.pt", "out.safetensors.bak"])
 def test_unknown_suffix_is_refused(name, source, tmp_path):
     result = call("convert", source, tmp_path / name)
     assert_refused(result, "unknown suffix", tmp_path, ["in"])

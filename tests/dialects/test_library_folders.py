@@ -69,7 +69,7 @@ def test_timm_folder_is_read_by_its_own_config(tmp_path: Path, weights: str) -> 
 @pytest.mark.parametrize("index", range(len(SAVED)))
 def test_every_saved_config_finds_its_weights(tmp_path: Path, index: int) -> None:
     source, config = timm_folder(tmp_path / "hub", timm_config(index))
-    report = converters.convert(source, tmp_path / "out.keras")
+    report = converters.convert(source, tmp_path / "out.keras", verify="weights")
     assert report.tensors == len(weight_table(config)) == report.proved
 
 
@@ -154,7 +154,7 @@ def test_huggingface_preprocessing_and_labels_go_into_the_config(
         "resample": 3,
     }
     (source / "preprocessor_config.json").write_text(json.dumps(preprocessor))
-    config = converters.convert(source, tmp_path / "out.keras").config
+    config = converters.convert(source, tmp_path / "out.keras", verify="weights").config
     assert config.labels == tuple(f"class {i}" for i in range(count))
     assert config.problem_type == "multi_label"
     assert config.data is not None
@@ -163,7 +163,7 @@ def test_huggingface_preprocessing_and_labels_go_into_the_config(
     preprocessor["colour"] = "blue"
     (source / "preprocessor_config.json").write_text(json.dumps(preprocessor))
     with pytest.raises(ConfigError, match="colour: not a field"):
-        converters.convert(source, tmp_path / "two.keras")
+        converters.convert(source, tmp_path / "two.keras", verify="weights")
 
 
 # ---- live -------------------------------------------------------------------------

@@ -21,12 +21,6 @@ _PROBLEMS = {
 }
 _FILTERS = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3}
 
-COMPOSITES = {
-    "CLIPForImageClassification": "clip",
-    "SiglipForImageClassification": "siglip",
-}
-"""Model classes whose configuration holds the tower's as a part."""
-
 
 def write_fields(
     config: ViTConfig, model_type: str, architecture: str
@@ -62,6 +56,8 @@ def write_fields(
         problem = config.problem_type
         if problem is not None:
             fields["problem_type"] = _PROBLEMS.get(problem, problem)
+    if model_type == "vivit":
+        del fields["patch_size"]  # all of it is in the tubelet
     lines = differences(config, ViTConfig.from_dialect("huggingface", fields))
     if lines:
         raise ConfigError(lines, f"as transformers' {architecture}")
@@ -98,22 +94,21 @@ def _dinov2(config: ViTConfig, architecture: str) -> dict[str, Any]:
     return found
 
 
-def _ratio(config: ViTConfig, gated: bool) -> float:
-    """A ratio from which the class computes this width: rounded to 8 where gated."""
-    width, hidden = config.embed_dim, config.mlp_dim
-    if gated:
-        low = int(hidden * 1.5)
-        fits = range(max(low - 16, 1), low + 17)
-        if (int(4 * width * 2 / 3) + 7) // 8 * 8 == hidden:
-            return 4
-        hidden = next((h for h in fits if (int(h * 2 / 3) + 7) // 8 * 8 == hidden), low)
-    return hidden // width if hidden % width == 0 else _exact(hidden, width)
+def _ratio(config: ViTConfig, gated: bool) -> int:
+    """The ratio that gives this width; transformers 5 takes integers only.
 
-
-def _exact(hidden: int, width: int) -> float:
-    """A quotient of which the product, cut to an integer, is the width again."""
-    ratio = hidden / width
-    return ratio if int(width * ratio) == hidden else (hidden + 0.5) / width
+    Raises:
+        ConfigError: If there is none.
+    """
+    width = config.embed_dim
+    for ratio in range(1, 65):
+        hidden = width * ratio
+        if gated:  # rounded up to a multiple of 8
+            hidden = (int(hidden * 2 / 3) + 7) // 8 * 8
+        if hidden == config.mlp_dim:
+            return ratio
+    line = f"mlp_dim: {config.mlp_dim} for embed_dim={width} is of no whole mlp_ratio"
+    raise ConfigError([line], "as transformers' Dinov2")
 
 
 def _clip(config: ViTConfig, architecture: str) -> dict[str, Any]:

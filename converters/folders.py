@@ -1,0 +1,233 @@
+"""Writes a folder that a library loads: weights, config, preprocessing, labels."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from converters.checks import check_tensors
+from converters.dialects.reading import Foreign, fill_issues, written
+from converters.engine import Source, Watched, fingerprint
+from converters.files import FOLDER_CONFIG, FORMATS, format_of, space_needed
+from converters.files.atomic import check_space
+from converters.files.folder import atomic_folder, check_folder
+from converters.files.shards import size_of, write_shards
+from converters.report import ConversionError, ConversionReport, Verify, refusal
+from converters.transfer import Checked, check_computed, differences
+from vit_config import ViTConfig
+
+if TYPE_CHECKING:
+    from converters.dialects.base import Variant
+
+LIBRARIES = ("huggingface", "timm")
+"""Dialects that a folder can be written for; without one the folder is our own."""
+
+PREPROCESSOR = "preprocessor_config.json"
+
+
+def is_folder(target: Path) -> bool:
+    """Whether a folder is meant: the name has no suffix, or there is such a folder."""
+    if target.name.endswith(tuple(FORMATS)):
+        return False
+    return target.is_dir() or not target.suffix
+
+
+def check_target(
+    target: Path, to_dialect: str | None, max_shard_size: str | int | None
+) -> str:
+    """What a target is: `"folder"`, or the format of a file.
+
+    Raises:
+        ConversionError: If the options are not for such a target.
+    """
+    dialect = (to_dialect or "").partition("@")[0]
+    if not is_folder(target):
+        kind = format_of(target)
+        if max_shard_size is not None:
+            raise refusal("--max-shard-size is for folders", file=target, kind="config")
+        if to_dialect is not None and kind != "safetensors":
+            raise refusal("--to writes .safetensors, or a folder", file=target)
+        return kind
+    if to_dialect is not None and dialect not in LIBRARIES:
+        raise refusal(
+            f"a folder of {dialect} is not known; --to {dialect} writes .safetensors",
+            file=target,
+            hint=f"Folders are written for {' and '.join(LIBRARIES)}, or without --to.",
+        )
+    if max_shard_size is not None:
+        size_of(max_shard_size)
+    return "folder"
+
+
+def save_folder(
+    found: Checked,
+    target: Path,
+    *,
+    source: Path,
+    variant: Variant | None,
+    max_shard_size: str | int | None = None,
+    force: bool = False,
+    verify: Verify = "weights",
+    tick: Callable[[int], None] = lambda count: None,
+) -> ConversionReport:
+    """Writes canonical tensors to a folder that is proved before it gets its name.
+
+    Args:
+        found: The tensors and their config.
+        target: The folder.
+        source: Where they come from.
+        variant: The variant of a library, or None for our own names.
+        max_shard_size: Bytes of weights in a file, `"2GB"`; one file if None.
+        force: Replace a model that is there.
+        verify: `"weights"` or `"none"`.
+        tick: Called with the bytes done.
+
+    Raises:
+        ConversionError: If the folder may not be written, if the library's config
+            cannot say the model, or if the proof fails.
+        ConfigError: If a library's config cannot say the model.
+    """
+    start = time.perf_counter()
+    check_folder(target, (source,), force)
+    config = found.config
+    beside = json_files(config, variant)
+    if variant is not None:
+        check_computed(variant, found, source)
+    check_space(target.parent, space_needed(found.nbytes))
+    most = found.nbytes if max_shard_size is None else size_of(max_shard_size)
+    weights: Source = Watched(found.source, tick)
+    name = ""
+    if variant is not None:
+        weights, name = Foreign(weights, config, variant), variant.name
+        if max_shard_size is None:
+            most = sum(info.nbytes for info in weights.tensors.values())
+    with atomic_folder(target, force=force) as folder:
+        path = write_shards(folder, weights, config, name, most)
+        proved = _proved(path, found, variant, tick) if verify != "none" else 0
+        for file, fields in beside.items():
+            text = json.dumps(fields, indent=2, ensure_ascii=False) + "\n"
+            (folder / file).write_text(text, encoding="utf-8")
+        files = tuple(sorted(path.name for path in folder.iterdir()))
+        size = sum(path.stat().st_size for path in folder.iterdir())
+    return ConversionReport(
+        source=source,
+        target=target,
+        source_format="model",
+        target_format="folder",
+        target_dialect=name,
+        config=config,
+        dtype=found.dtype,
+        tensors=len(found.digests),
+        parameters=found.parameters,
+        bytes_read=found.nbytes,
+        bytes_written=size,
+        proved=proved,
+        verify=verify,
+        files=files,
+        steps=found.steps,
+        effects=found.effects,
+        dropped=found.dropped,
+        fingerprint=fingerprint(found.digests),
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _proved(
+    path: Path,
+    found: Checked,
+    variant: Variant | None,
+    tick: Callable[[int], None],
+) -> int:
+    """Reads what was written as a stranger would, and compares all digests."""
+    from converters.dialects.opening import open_weights
+
+    if variant is None:
+        reader: Any = open_weights(path)
+        issues = []
+    else:
+        reader = written(path, variant, found.config)
+        issues = fill_issues(reader, variant, found.config)
+    with reader:
+        issues = issues or check_tensors(reader, reader.plan())
+        issues = issues or differences(reader, found, tick)
+    if issues:
+        raise ConversionError(
+            issues, file=path, dialect=variant.name if variant else ""
+        )
+    return len(found.digests)
+
+
+# ---- what stands beside the weights -----------------------------------------------
+
+
+def json_files(config: ViTConfig, variant: Variant | None) -> dict[str, dict[str, Any]]:
+    """The JSON files of a folder, by name.
+
+    Raises:
+        ConfigError: If the library's config cannot say this model.
+    """
+    if variant is None:
+        return {FOLDER_CONFIG: config.to_dict()}
+    if variant.name.startswith("timm"):
+        from vit_config.dialects import timm_writing
+
+        return {FOLDER_CONFIG: timm_writing.write_fields(config)}
+    from vit_config.dialects import huggingface_writing
+
+    found = {FOLDER_CONFIG: _huggingface(config, variant)}
+    data = huggingface_writing.write_data(config)
+    return found if data is None else {**found, PREPROCESSOR: data}
+
+
+_BARE = (
+    ("vit", "ViTModel"),
+    ("deit", "DeiTModel"),
+    ("ijepa", "IJepaModel"),
+    ("vivit", "VivitModel"),
+)
+_CLASSES: dict[str, tuple[tuple[str, str], ...]] = {
+    # variant: model types and classes whose files have these names
+    "vit": (("vit", "ViTForImageClassification"),),
+    "deit": (("deit", "DeiTForImageClassification"),),
+    "deit-teacher": (("deit", "DeiTForImageClassificationWithTeacher"),),
+    "ijepa": (("ijepa", "IJepaForImageClassification"),),
+    "vivit": (("vivit", "VivitForVideoClassification"),),
+    "vit-bare": _BARE,
+    "dinov2": (("dinov2", "Dinov2ForImageClassification"),),
+    "dinov2-registers": (
+        ("dinov2_with_registers", "Dinov2WithRegistersForImageClassification"),
+    ),
+    "dinov2-bare": (
+        ("dinov2", "Dinov2Model"),
+        ("dinov2_with_registers", "Dinov2WithRegistersModel"),
+    ),
+    "clip": (("clip_vision_model", "CLIPVisionModel"),),
+    "clip-projection": (("clip_vision_model", "CLIPVisionModelWithProjection"),),
+    "siglip": (("siglip_vision_model", "SiglipVisionModel"),),
+    "videomae": (("videomae", "VideoMAEForVideoClassification"),),
+    "videomae-bare": (("videomae", "VideoMAEModel"),),
+}
+
+
+def _huggingface(config: ViTConfig, variant: Variant) -> dict[str, Any]:
+    """The config of the first class that is this model."""
+    from vit_config import ConfigError
+    from vit_config.dialects.huggingface_writing import write_fields
+
+    base = variant.name.partition("@")[2].partition("+")[0]
+    if base not in _CLASSES:
+        raise refusal(
+            f"no folder is written for {variant.name}; --to {variant.name} writes a "
+            ".safetensors",
+            kind="config",
+        )
+    errors: list[ConfigError] = []
+    for model_type, architecture in _CLASSES[base]:
+        try:
+            return write_fields(config, model_type, architecture)
+        except ConfigError as error:
+            errors.append(error)
+    raise min(errors, key=lambda error: len(error.problems))
