@@ -215,8 +215,17 @@ def hub_make(folder: Path) -> None:
         transformers.ViTConfig(num_labels=1000)
     )
     model.save_pretrained(folder / "hub")
-    size = {"height": 224, "width": 224}
-    transformers.ViTImageProcessor(size=size).save_pretrained(folder / "hub")
+    # As `ViTImageProcessor` writes it, which wants torchvision to do so.
+    processor = {
+        "image_processor_type": "ViTImageProcessor",
+        "size": {"height": 224, "width": 224},
+        "image_mean": [0.5, 0.5, 0.5],
+        "image_std": [0.5, 0.5, 0.5],
+        "rescale_factor": 1 / 255,
+        "resample": 2,
+    }
+    text = json.dumps(processor)
+    (folder / "hub" / "preprocessor_config.json").write_text(text)
     print("{}")
 
 
