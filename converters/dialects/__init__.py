@@ -22,6 +22,7 @@ _MODULES: dict[str, str] = {
     "openai_clip": "openai_clip",
     "lucidrains": "lucidrains",
     "videomae": "videomae",
+    "jax": "jax_npz",
 }
 
 NAMES: tuple[str, ...] = tuple(_MODULES)

@@ -113,6 +113,8 @@ class Variant:
             (`"decoder_"`), each with the reason why they are left out.
         around: The same, one level above a prefixed encoder (`"decoder5."` beside
             `"vit."`).
+        alone: Whole names one level above a prefixed encoder, likewise.
+        outside: Beginnings of names anywhere but behind the prefix, likewise.
         export: Whether files can be written in it.
         told: Whether files are read in it only where the caller names it: its names
             are another variant's, and what it `says` is not in the file.
@@ -138,6 +140,8 @@ class Variant:
     holds: Callable[[ViTConfig], Iterable[str]] = field(default=_any_model, repr=False)
     beside: Mapping[str, str] = field(default_factory=dict, repr=False)
     around: Mapping[str, str] = field(default_factory=dict, repr=False)
+    alone: Mapping[str, str] = field(default_factory=dict, repr=False)
+    outside: Mapping[str, str] = field(default_factory=dict, repr=False)
     export: bool = True
     told: bool = False
 

@@ -5,7 +5,10 @@ Names end in `kernel` and `scale`; kernels are input by output, a query kernel i
 difference between the two. In a file the names may stand behind `opt/target/`,
 `params/` or `params/img/`.
 
-AugReg's and vit_jax's positions cover the class token, big_vision's only the patches.
+AugReg's and vit_jax's positions cover the class token, big_vision's only the patches;
+with `posemb="sincos2d"` the latter stores none. All of them were trained with the tanh
+GELU, Flax' default, and so they are read; timm and Hugging Face run them with the exact
+one (`--set act_layer=gelu` says otherwise than the file, and is refused).
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from typing import Any
 
 from converters.dialects import demands
 from converters.dialects.base import Dialect, Shapes, Variant
+from converters.dialects.positions import computed_by, simple_vit
 from converters.rules import Condition, Row, Table
 from vit_config import ViTConfig
 from vit_config.weights import always
@@ -82,13 +86,19 @@ def _out(theirs: str, ours: str, when: Condition = always) -> list[Row]:
     ]
 
 
-def _rows(positions: str, attention: int, mlp: int, second: int) -> tuple[Row, ...]:
+def _rows(
+    positions: str | None, attention: int, mlp: int, second: int
+) -> tuple[Row, ...]:
     inner = f"{BLOCK}/MultiHeadDotProductAttention_{attention}"
     pool, pooling = "MAPHead_0", "MAPHead_0/MultiHeadDotProductAttention_0"
     patches = "... c d -> d c ..."
     return (
         Row(("cls",), ("cls_token",), "1 1 d -> 1 1 d", _class_token),
-        Row((positions,), ("pos_embed",), "1 n d -> 1 n d", _positions),
+        *(
+            [Row((positions,), ("pos_embed",), "1 n d -> 1 n d", _positions)]
+            if positions
+            else []
+        ),
         Row(("embedding/kernel",), ("patch_embed.proj.weight",), patches),
         Row(("embedding/bias",), ("patch_embed.proj.bias",), "d -> d"),
         *_norm(f"{BLOCK}/LayerNorm_0", "blocks.{i}.norm1"),
@@ -110,8 +120,12 @@ def _rows(positions: str, attention: int, mlp: int, second: int) -> tuple[Row, .
     )
 
 
-def _says(positions: str) -> Mapping[str, Any]:
+def _says(positions: str, shapes: Shapes, attention: int) -> Mapping[str, Any]:
+    block = BLOCK.replace("{i}", "0")
+    query = f"{block}/MultiHeadDotProductAttention_{attention}/query/kernel"
+    heads = shapes.get(query, ())
     return {
+        **({"num_heads": heads[1]} if len(heads) == 3 else {}),
         "norm_eps": 1e-6,
         "act_layer": "gelu_tanh",
         "pos_embed_tokens": positions,
@@ -121,12 +135,18 @@ def _says(positions: str) -> Mapping[str, Any]:
 
 
 def _says_vit_jax(shapes: Shapes) -> Mapping[str, Any]:
-    return {**_says("all"), "global_pool": "token" if "cls" in shapes else "avg"}
+    pool = "token" if "cls" in shapes else "avg"
+    return {**_says("all", shapes, 1), "global_pool": pool}
 
 
 def _says_big_vision(shapes: Shapes) -> Mapping[str, Any]:
     pooled = "map" if "MAPHead_0/probe" in shapes else "avg"
-    return {**_says("patch"), "global_pool": "token" if "cls" in shapes else pooled}
+    pool = "token" if "cls" in shapes else pooled
+    return {**_says("patch", shapes, 0), "global_pool": pool}
+
+
+def _says_sincos(shapes: Shapes) -> Mapping[str, Any]:
+    return {**_says_big_vision(shapes), "pos_embed": "sincos"}
 
 
 _holds = demands.both(
@@ -154,36 +174,49 @@ def _covers(positions: str) -> demands.Holds:
     return problems
 
 
+_OPTIMIZER = "state of the training"
+_BESIDE: dict[str, Any] = {
+    "outside": {"opt/": _OPTIMIZER, "chrono/": _OPTIMIZER, "state/": _OPTIMIZER},
+    "around": {"txt/": "text tower: only the image tower is taken"},
+    "alone": {
+        "t": "temperature of the contrastive loss",
+        "b": "bias of the contrastive loss",
+    },
+    "export": False,
+}
+_TABLE = "Transformer/posembed_input/pos_embedding"
+_PATCHES = "embedding/kernel"
+_MLP = BLOCK.replace("{i}", "0") + "/MlpBlock_{}/Dense_0/kernel"
+
 JAX = Dialect(
     "jax",
     "Flax ViTs: vit_jax, AugReg, big_vision",
     (
         Variant(
             "jax@vit_jax",
-            Table(
-                "jax@vit_jax",
-                _rows("Transformer/posembed_input/pos_embedding", 1, 3, 2),
-            ),
-            frozenset(
-                {
-                    "embedding/kernel",
-                    "Transformer/encoderblock_0/MlpBlock_3/Dense_0/kernel",
-                }
-            ),
+            Table("jax@vit_jax", _rows(_TABLE, 1, 3, 2)),
+            frozenset({_PATCHES, _MLP.format(3), _TABLE}),
             says=_says_vit_jax,
             holds=demands.both(_holds, _covers("all")),
+            **_BESIDE,
         ),
         Variant(
             "jax@big_vision",
             Table("jax@big_vision", _rows("pos_embedding", 0, 0, 1)),
-            frozenset(
-                {
-                    "embedding/kernel",
-                    "Transformer/encoderblock_0/MlpBlock_0/Dense_0/kernel",
-                }
-            ),
+            frozenset({_PATCHES, _MLP.format(0), "pos_embedding"}),
             says=_says_big_vision,
             holds=demands.both(_holds, _covers("patch")),
+            **_BESIDE,
+        ),
+        Variant(
+            "jax@big_vision+sincos",
+            Table("jax@big_vision+sincos", _rows(None, 0, 0, 1)),
+            frozenset({_PATCHES, _MLP.format(0)}),
+            frozenset({"pos_embedding"}),
+            says=_says_sincos,
+            computed=computed_by("big_vision's sincos2d", simple_vit),
+            holds=demands.both(_holds, _covers("patch")),
+            **_BESIDE,
         ),
     ),
 )

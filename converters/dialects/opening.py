@@ -119,6 +119,10 @@ def _foreign_file(path: Path) -> RawFile | None:
         from converters.files.torch_file import TorchFile
 
         return TorchFile(path)
+    if path.name.endswith(".npz"):
+        from converters.files.npz_file import NpzFile
+
+        return NpzFile(path)
     if path.name.endswith(".index.json"):
         from converters.files.sharded_file import ShardedFile
 

@@ -173,9 +173,10 @@ def dropped(
     variant, prefix = match.variant, match.prefix
     dead = {prefix + name: why for name, why in variant.drops(config).items()}
     starts = {prefix + start: why for start, why in variant.beside.items()}
-    parent = prefix[: prefix[:-1].rfind(".") + 1]
+    parent = prefix[: prefix[:-1].rfind(prefix[-1:]) + 1]
     if prefix:
         starts |= {parent + start: why for start, why in variant.around.items()}
+        dead |= {parent + name: why for name, why in variant.alone.items()}
     own = variant.plan(config, prefix).source_shapes
     found = {}
     for name in names:
@@ -184,6 +185,10 @@ def dropped(
         reason = dead.get(name) or next(
             (why for start, why in starts.items() if name.startswith(start)), ""
         )
+        if not reason and not name.startswith(prefix):
+            reason = next(
+                (why for s, why in variant.outside.items() if name.startswith(s)), ""
+            )
         if not reason and chosen and not name.startswith(prefix):
             reason = f"not behind the prefix {prefix!r} that was asked for"
         if reason:

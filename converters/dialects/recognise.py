@@ -119,10 +119,10 @@ def _asked(spec: str | None) -> Iterable[tuple[Dialect, tuple[Variant, ...]]]:
 
 
 def _prefixes(names: set[str], variant: Variant) -> list[str]:
-    """Whatever stands, up to a dot, before one of the signature's names."""
+    """Whatever stands, up to a dot or slash, before one of the signature's names."""
     anchor = max(variant.signature, key=len)
     ends = (name.removesuffix(anchor) for name in names if name.endswith(anchor))
-    return sorted(start for start in ends if not start or start.endswith("."))
+    return sorted(start for start in ends if not start or start[-1] in "./")
 
 
 def _why_none(names: Collection[str], spec: str | None, prefix: str | None) -> str:

@@ -113,7 +113,11 @@ def check_input(path: Path, kind: str) -> None:
     if size == 0:
         raise refusal("the file is empty", file=path)
     found = what_is(head)
-    wanted = {"keras": "a zip archive", "weights.h5": "an HDF5 file"}.get(kind, "")
+    wanted = {
+        "keras": "a zip archive",
+        "npz": "a zip archive",
+        "weights.h5": "an HDF5 file",
+    }.get(kind, "")
     if found != wanted:
         noun = {"keras": "a .keras archive", "weights.h5": "an HDF5 file"}.get(
             kind, kind
