@@ -159,8 +159,9 @@ def convert(
             variant, folds = fitted(to_dialect, after, fold, kind == "folder")
             stages += folds
         nbytes = sum(info.nbytes for info in reader.tensors.values())
-        tick = _ticker(progress, _PASSES * nbytes)
+        tick = _Ticker(progress, _PASSES * nbytes)
         found = checked(reader, asked=steps, stages=stages, tick=tick)
+        tick.total = tick.done + (_PASSES - 1) * found.nbytes  # steps change the size
         if kind == "folder":
             report = save_folder(
                 found,
@@ -234,13 +235,19 @@ def origin_of(source: PathLike | Module) -> Path:
     return Path(type(source).__name__ if is_module(source) else source)  # type: ignore[arg-type]
 
 
-def _ticker(progress: Progress | None, total: int) -> Callable[[int], None]:
-    done = 0
+class _Ticker:
+    """Counts bytes, and tells.
 
-    def tick(count: int) -> None:
-        nonlocal done
-        done += count
-        if progress is not None:
-            progress(done, total)
+    Attributes:
+        done: The bytes done.
+        total: The bytes to do in all.
+    """
 
-    return tick
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        self._progress = progress
+        self.done, self.total = 0, total
+
+    def __call__(self, count: int) -> None:
+        self.done += count
+        if self._progress is not None:
+            self._progress(self.done, self.total)

@@ -87,7 +87,7 @@ class SourceConfig(_Section):
         licence: Licence of the weights, as stated by the source.
         pretraining_data: Data the weights were trained on, as stated by the source.
         steps: Named one-way steps taken since, oldest first, for example
-            `"drop_head"`.
+            `"output:logits->pooled"`.
     """
 
     dialect: str | None = None

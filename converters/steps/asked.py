@@ -48,42 +48,35 @@ class Steps:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.dtype is not None and self.dtype not in FLOATS:
-            text = f"dtype {self.dtype!r}; known are {', '.join(FLOATS)}"
-            raise refusal(text, kind="dtype")
-        outputs, kinds = ("logits", "pooled", "tokens"), ("mean", "center")
-        if self.output not in (None, *outputs):
-            _choice("--output", self.output, outputs)
-        if self.inflate not in (None, *kinds):
-            _choice("--inflate", self.inflate, kinds)
-        if self.inflate_axis not in (None, 0, 1, 2):
-            _choice("--inflate-axis", self.inflate_axis, ("0", "1", "2"))
-        for name in ("num_classes", "seed"):
+        self._choices("dtype", FLOATS)
+        self._choices("output", ("logits", "pooled", "tokens"))
+        self._choices("inflate", ("mean", "center"))
+        self._choices("inflate_axis", (0, 1, 2))
+        lowest = {"num_classes": 0, "seed": 0, "in_chans": 1, "depth": 1}
+        for name, low in {**lowest, "patch_depth": 1}.items():
             value = getattr(self, name)
-            if value is not None and value < 0:
-                raise _wrong(name, value, "0 or more")
-        for name in ("in_chans", "depth", "patch_depth"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise _wrong(name, value, "1 or more")
-            alone = name != "in_chans" and self.inflate is None and value is not None
-            if alone or (self.inflate_axis is not None and self.inflate is None):
-                option = name.replace("_", "-") if alone else "inflate-axis"
-                raise refusal(f"--{option} belongs to --inflate", kind="config")
-        if self.inflate is not None and self.depth is None:
-            raise refusal(
-                "--inflate needs --depth, the size of the new axis", kind="config"
-            )
+            if value is not None and value < low:
+                right = f"{low} or more would be right"
+                raise refusal(f"{_option(name)} {value}; {right}", kind="config")
+        if self.inflate is None:
+            for name in ("depth", "patch_depth", "inflate_axis"):
+                if getattr(self, name) is not None:
+                    text = f"{_option(name)} belongs to --inflate"
+                    raise refusal(text, kind="config")
+        elif self.depth is None:
+            text = "--inflate needs --depth, the size of the new axis"
+            raise refusal(text, kind="config")
+
+    def _choices(self, name: str, known: Sequence[object]) -> None:
+        found = getattr(self, name)
+        if found is not None and found not in known:
+            words = ", ".join(map(str, known))
+            text = f"{_option(name)} {printable(found)}; known are {words}"
+            raise refusal(text, kind="config")
 
 
-def _choice(option: str, found: object, known: Sequence[str]) -> None:
-    text = f"{option} {printable(found)}; known are {', '.join(known)}"
-    raise refusal(text, kind="config")
-
-
-def _wrong(name: str, value: object, right: str) -> Exception:
-    option = name.replace("_", "-")
-    return refusal(f"--{option} {value}; {right} would be right", kind="config")
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def parse_size(size: Size, option: str, dims: int) -> tuple[int, ...]:

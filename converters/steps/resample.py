@@ -71,7 +71,7 @@ def axis_matrix(rule: str, source: int, target: int) -> Matrix:
     if rule.endswith("_aa"):
         matrix = _antialiased(where, source, max(source / target, 1.0), rule)
     elif rule in ("bilinear", "zoom1"):
-        matrix = _taps(np.clip(where, 0, source - 1), source, 1)
+        matrix = _taps(where, source, 1)
     else:
         matrix = _taps(where, source, 2)
     matrix.flags.writeable = False  # it is shared

@@ -240,3 +240,19 @@ def test_keras_file_is_proved_like_any_other(tmp_path):
     assert report.ok and report.proved == len(weights(config))
     again, _ = run(tmp_path, config, image_size=(64, 48))
     assert report.fingerprint == again.fingerprint
+
+
+@pytest.mark.parametrize(
+    "options", [{"output": "pooled"}, {"image_size": 96}, {"dtype": "float16"}]
+)
+def test_progress_ends_at_the_total(options, tmp_path):
+    source = write(tmp_path / "a.safetensors", CASES["vit"])
+    seen = []
+    convert(
+        source,
+        tmp_path / "b.safetensors",
+        progress=lambda *state: seen.append(state),
+        **options,
+    )
+    done, total = seen[-1]
+    assert done == total

@@ -176,6 +176,16 @@ def test_as_many_classes_keep_the_head_and_its_labels(tmp_path):
     assert report.config.problem_type == "single_label"
 
 
+@pytest.mark.parametrize("output", ["pooled", "tokens"])
+def test_what_only_meant_the_head_goes_with_it(output, tmp_path):
+    config = CASES["tanh_head"].replace(labels=["a", "b", "c"], head_bias=False)
+    report, _ = run(tmp_path, config, output=output)
+    found = report.config
+    assert (found.labels, found.head_act, found.head_bias) == (None, None, True)
+    config = CASES["vit"].replace(problem_type="multi_label")
+    assert run(tmp_path, config, output=output)[0].config.problem_type is None
+
+
 def test_tokens_get_no_head(tmp_path):
     with pytest.raises(ConfigError, match="num_classes: 3 needs a pooled vector"):
         run(tmp_path, CASES["tokens"], num_classes=3)
