@@ -15,6 +15,7 @@ from converters.files import FOLDER_WEIGHTS
 from converters.files.atomic import check_output
 from converters.files.folder import check_folder
 from converters.folders import check_target, save_folder
+from converters.hub import is_hub, origin as hub_path
 from converters.live import is_module
 from converters.report import ConversionReport, Verify, refusal
 from converters.steps.asked import Size, Steps
@@ -77,8 +78,9 @@ def convert(
 
     Args:
         source: The file to read (also `.pth`, `.pt`, `.bin`, `.ckpt` and the index of
-            a sharded checkpoint), or a folder; or a live model of timm, transformers,
-            torchvision or MONAI.
+            a sharded checkpoint), or a folder; `"hf://org/name@revision"`, a model of
+            the Hugging Face Hub; or a live model of timm, transformers, torchvision or
+            MONAI.
         target: The file to write; its suffix decides the format. Without one it is a
             folder: ours, or with `to_dialect="huggingface"` or `"timm"` one that the
             library's own `from_pretrained` or `create_model` loads.
@@ -232,6 +234,8 @@ def read_checked(
 
 def origin_of(source: PathLike | Module) -> Path:
     """The path of a file, or for a live model the name of its class."""
+    if is_hub(source):
+        return hub_path(str(source))
     return Path(type(source).__name__ if is_module(source) else source)  # type: ignore[arg-type]
 
 

@@ -14,6 +14,7 @@ from converters.checks import check_tensors, check_values
 from converters.dialects.opening import (
     Asked,
     ConfigLike,
+    located,
     open_raw,
     open_source,
     read_raw,
@@ -165,8 +166,8 @@ def inspect(
             at odds with it.
         ConfigError: If its config describes no model.
     """
-    path = Path(source)
     asked = Asked(from_dialect, prefix, config, preset, changes or {})
+    path, asked = located(source, asked)
     tick = progress or (lambda count: None)
     raw, asked = open_raw(path, asked)
     if raw is None:

@@ -35,7 +35,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Source = Annotated[Path, typer.Argument(help="A .safetensors, .keras or .weights.h5.")]
+Source = Annotated[
+    str, typer.Argument(help="A file or folder of weights, or hf://org/name@revision.")
+]
 Config = Annotated[
     Optional[Path],  # noqa: UP045  (typer reads the annotation at run time)
     typer.Option("--config", help="The model's config, a JSON file."),
@@ -136,7 +138,7 @@ def convert(
     from converters.conversion import convert as run
     from converters.dialects.opening import parse_changes
 
-    with refusals(as_json), progress_bar(source.name, quiet=as_json) as show:
+    with refusals(as_json), progress_bar(Path(source).name, quiet=as_json) as show:
         report = run(
             source,
             target,

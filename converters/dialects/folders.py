@@ -20,14 +20,17 @@ INDEX = "model.safetensors.index.json"
 PREPROCESSOR = "preprocessor_config.json"
 
 _TORCH_INDEX = "pytorch_model.bin.index.json"
-_WEIGHTS = {
-    "huggingface": (FOLDER_WEIGHTS, INDEX, "pytorch_model.bin"),
-    "timm": (
-        *(FOLDER_WEIGHTS, INDEX, "pytorch_model.bin"),
-        *("pytorch_model.pth", "model.pth"),
-    ),
-}
-"""By library, the names that weights have; the first that is there counts."""
+WEIGHTS = (
+    *(FOLDER_WEIGHTS, INDEX, "pytorch_model.bin"),
+    *("pytorch_model.pth", "model.pth"),
+)
+"""The names that weights have in a folder; the first that is there counts."""
+
+BUNDLE_CONFIGS = (
+    *("configs/inference.json", "configs/train.json", "configs/metadata.json"),
+)
+BUNDLE_WEIGHTS = ("models/model.safetensors", "models/model.pt", "models/model.pth")
+"""Where a MONAI bundle has them."""
 
 
 @dataclass(frozen=True)
@@ -61,25 +64,25 @@ def library_folder(path: Path, configured: bool) -> Folder | None:
         return None
     fields = read_json(config)
     if "model_type" in fields:
-        weights = _weights(path, "huggingface")
+        weights = _weights(path)
         read = None if configured else _huggingface(path, fields)
         return Folder(weights, "huggingface", read)
     if "architecture" in fields:
-        weights = _weights(path, "timm")
+        weights = _weights(path)
         read = None if configured else ViTConfig.from_dialect("timm", fields)
         return Folder(weights, "timm", read)
     return None
 
 
-def _weights(path: Path, library: str) -> Path:
+def _weights(path: Path) -> Path:
     both_problem(path)
-    for name in _WEIGHTS[library]:
+    for name in WEIGHTS:
         if (path / name).exists():
             return path / name
     hint = ""
     if (path / _TORCH_INDEX).exists():
         hint = "Sharded .bin files are not read; save the model as safetensors."
-    listed = ", ".join(_WEIGHTS[library])
+    listed = ", ".join(WEIGHTS)
     raise refusal(f"there are no weights in it: none of {listed}", file=path, hint=hint)
 
 

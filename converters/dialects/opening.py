@@ -22,9 +22,10 @@ from converters.dialects.reading import DialectReader, RawFile
 from converters.dialects.recognise import Match, matches, recognise
 from converters.files import open_reader
 from converters.files.base import FORMATS, Reader, merge_configs
+from converters.hub import Located, is_hub, locate
 from converters.live import is_module, open_module
 from converters.report import ConversionError, Issue, printable, refusal
-from vit_config import ConfigError, ViTConfig
+from vit_config import ConfigError, SourceConfig, ViTConfig
 from vit_config.dialects import timm_names
 from vit_config.dialects.compare import differences
 
@@ -46,6 +47,7 @@ class Asked:
         beside: What the library's config in the same folder says; the caller's config
             or preset stands above it.
         lacking: Whether tensors may be missing that the config asks for.
+        origin: Where on the hub the source comes from.
     """
 
     dialect: str | None = None
@@ -55,10 +57,24 @@ class Asked:
     changes: Mapping[str, Any] = field(default_factory=dict)
     beside: ViTConfig | None = None
     lacking: bool = False
+    origin: Located | None = None
+
+
+def located(source: Any, asked: Asked) -> tuple[Path, Asked]:
+    """The file or folder of a source, downloaded if it is on the hub.
+
+    Raises:
+        ConversionError: If it cannot be had from there.
+        MissingExtraError: If huggingface_hub is needed and not installed.
+    """
+    if not is_hub(source):
+        return Path(source), asked
+    found = locate(source)
+    return found.path, replace(asked, origin=found)
 
 
 def open_source(source: Any, asked: Asked) -> Reader:
-    """Opens a file or folder of weights, or a live model of another library.
+    """Opens a file or folder of weights, a model of the hub, or a live one.
 
     Raises:
         ConversionError: If it is not what its name says, if its dialect is not certain,
@@ -67,7 +83,7 @@ def open_source(source: Any, asked: Asked) -> Reader:
     """
     if is_module(source):
         return open_module(source, asked)
-    path = Path(source)
+    path, asked = located(source, asked)
     with ExitStack() as stack:
         raw, asked = open_raw(path, asked)
         if raw is None:
@@ -153,6 +169,27 @@ def read_raw(raw: RawFile, asked: Asked) -> Reader:
             or at odds with it.
         ConfigError: If the config describes no model.
     """
+    reader = _read_raw(raw, asked)
+    if asked.origin is not None and isinstance(reader, DialectReader):
+        reader.config = _stamped(reader.config, asked.origin)
+    return reader
+
+
+def _stamped(config: ViTConfig, origin: Located) -> ViTConfig:
+    """The config with what the hub knows of the model."""
+    source = config.source or SourceConfig()
+    found = {
+        **source.model_dump(mode="json"),
+        "name": origin.name,
+        "revision": origin.revision,
+        "sha256": source.sha256 or origin.sha256,
+        "licence": source.licence or origin.licence,
+        "pretraining_data": source.pretraining_data or origin.datasets,
+    }
+    return config.replace(source=found)
+
+
+def _read_raw(raw: RawFile, asked: Asked) -> Reader:
     own = getattr(raw, "own_config", None)
     written = getattr(raw, "own_dialect", "")
     if own is not None and asked.dialect is None and asked.prefix is None:

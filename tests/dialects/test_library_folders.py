@@ -206,3 +206,58 @@ def test_folder_that_timm_saved_gives_its_outputs(
         expected, found = model(x), ours(x)
     assert expected.std() > 0.01
     torch.testing.assert_close(found, expected, rtol=0, atol=5e-6)
+
+
+def two_towers(transformers: object, kind: str):
+    """A whole model of images and text, tiny, as transformers makes it."""
+    import torch
+
+    vision = {
+        **{"hidden_size": 24, "intermediate_size": 36, "num_hidden_layers": 2},
+        **{"num_attention_heads": 3, "image_size": 32, "patch_size": 8},
+    }
+    text = {
+        **{"hidden_size": 24, "intermediate_size": 36, "num_hidden_layers": 1},
+        **{"num_attention_heads": 3, "vocab_size": 99},
+    }
+    if kind == "CLIP":
+        vision["projection_dim"] = 20  # which the tower alone reads
+    config = getattr(transformers, f"{kind}Config")(
+        vision_config=vision,
+        text_config=text,
+        **({"projection_dim": 20} if kind == "CLIP" else {}),
+    )
+    torch.manual_seed(0)
+    model = getattr(transformers, f"{kind}Model")(config).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    return model
+
+
+@pytest.mark.peers
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("kind", "tower", "output"),
+    [
+        ("CLIP", "CLIPVisionModelWithProjection", "image_embeds"),
+        ("Siglip", "SiglipVisionModel", "pooler_output"),
+    ],
+)
+def test_folder_of_two_towers_gives_the_image_towers_outputs(
+    tmp_path: Path, kind: str, tower: str, output: str
+) -> None:
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers", minversion="5.0")
+    import torch_vit
+    from tests.fill import image
+
+    two_towers(transformers, kind).save_pretrained(tmp_path / "hub")
+    report = converters.convert(tmp_path / "hub", tmp_path / "out.safetensors")
+    assert any("text" in name for name in report.dropped)
+    library = getattr(transformers, tower).from_pretrained(tmp_path / "hub").eval()
+    ours = torch_vit.ViT.from_pretrained(tmp_path / "out.safetensors").eval()
+    x = torch.from_numpy(image((2, 3, 32, 32)))
+    with torch.no_grad():
+        expected, found = library(x)[output], ours(x)
+    assert expected.std() > 0.01
+    torch.testing.assert_close(found, expected, rtol=0, atol=5e-6)

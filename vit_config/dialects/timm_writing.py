@@ -54,8 +54,8 @@ def write_fields(config: ViTConfig) -> dict[str, Any]:
     cfg |= _statistics(data)
     if source is not None and source.licence is not None:
         cfg["license"] = source.licence
-    if source is not None and (source.name or "").partition(".")[0] == name:
-        tag = str(source.name).partition(".")[2]
+    if _named(config).partition(".")[0] == name:
+        tag = _named(config).partition(".")[2]
         cfg |= {"tag": tag} if tag else {}
     fields: dict[str, Any] = {
         "architecture": name,
@@ -73,6 +73,12 @@ def write_fields(config: ViTConfig) -> dict[str, Any]:
     if lines:
         raise ConfigError(lines, WHAT)
     return fields
+
+
+def _named(config: ViTConfig) -> str:
+    """Name of the source as timm has it, which is also that of its model on the hub."""
+    name = (config.source.name if config.source else None) or ""
+    return name.rpartition("/")[2]
 
 
 def _statistics(data: DataConfig) -> dict[str, Any]:
@@ -143,7 +149,7 @@ def _ratio(hidden: int, width: int) -> float:
 def _nearest(config: ViTConfig, wanted: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """The name of which the fewest arguments must be said, and these."""
     parsed = _parsed(config, wanted)
-    own = (config.source.name if config.source else None) or ""
+    own = _named(config)
     found = []
     for place, (name, values) in enumerate(_known().items()):
         odd = [key for key in wanted if not _same(key, parsed, values)]
