@@ -57,8 +57,9 @@ def output(config: ViTConfig, wanted: str, num_classes: int | None) -> Stage | N
         ConversionError: If the model does not go so far, or classes are asked for too.
     """
     found = output_of(config)
-    if num_classes and wanted != "logits":
-        text = f"--num-classes {num_classes} with --output {wanted}, which has no head"
+    if num_classes is not None and (num_classes > 0) != (wanted == "logits"):
+        needs = "needs a head" if wanted == "logits" else "has no head"
+        text = f"--num-classes {num_classes} with --output {wanted}, which {needs}"
         raise refusal(text, kind="config")
     if wanted == found or (wanted == "logits" and num_classes):
         return None

@@ -236,7 +236,9 @@ def test_from_pretrained_gives_the_same_model(tmp_path):
 def test_keras_file_is_proved_like_any_other(tmp_path):
     config = CASES["vit"]
     source = write(tmp_path / "a.safetensors", config)
-    report = convert(source, tmp_path / "b.keras", image_size=(64, 48))
+    report = convert(
+        source, tmp_path / "b.keras", image_size=(64, 48), verify="weights"
+    )
     assert report.ok and report.proved == len(weights(config))
     again, _ = run(tmp_path, config, image_size=(64, 48))
     assert report.fingerprint == again.fingerprint

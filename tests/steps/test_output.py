@@ -97,6 +97,7 @@ def test_what_the_file_is_already_is_no_step(tmp_path):
         ("tokens", {"output": "pooled"}, "does not pool, it returns tokens", ""),
         ("vit", {"output": "features"}, "known are logits, pooled, tokens", ""),
         ("vit", {"output": "pooled", "num_classes": 4}, "which has no head", ""),
+        ("vit", {"output": "logits", "num_classes": 0}, "which needs a head", ""),
         ("vit", {"num_classes": -1}, "--num-classes -1; 0 or more", ""),
         ("vit", {"num_classes": 4, "seed": -1}, "--seed -1; 0 or more", ""),
     ],
@@ -133,6 +134,8 @@ def test_head_is_drawn_from_the_seed(case, tmp_path):
     heads = {name for name in made if name.startswith("head")}
     kept(weights(config), made, but=heads)
     assert set(report.effects[0].drawn) == heads
+    old = {name for name in weights(config) if name.startswith("head")}
+    assert set(report.dropped) == old
     assert made["head.weight"].shape == (7, config.head_in_dim)
     for weight in weight_table(report.config):
         if weight.name in heads:
