@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from converters.checking import Checked, checked
 from converters.dialects.opening import Asked, open_source
 from converters.files import FOLDER_WEIGHTS
 from converters.files.atomic import check_output
@@ -21,7 +22,7 @@ from converters.report import ConversionReport, Verify, refusal
 from converters.steps.asked import Size, Steps
 from converters.steps.folding import fitted
 from converters.steps.plan import plan
-from converters.transfer import Checked, checked, write_checked
+from converters.transfer import write_checked
 from converters.verification import backend_for, default_verify
 from vit_config import ViTConfig
 

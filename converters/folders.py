@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from converters.checking import Checked
 from converters.checks import check_tensors
 from converters.dialects.reading import Foreign, fill_issues, written
 from converters.engine import Source, Watched, fingerprint
@@ -16,7 +17,7 @@ from converters.files.atomic import check_space
 from converters.files.folder import atomic_folder, check_folder
 from converters.files.shards import size_of, write_shards
 from converters.report import ConversionError, ConversionReport, Verify, refusal
-from converters.transfer import Checked, check_computed, differences
+from converters.transfer import check_computed, differences
 from vit_config import ViTConfig
 
 if TYPE_CHECKING:

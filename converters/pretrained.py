@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from converters.checking import Checked
 from converters.conversion import read_checked
 from converters.engine import Array, Digests, MemorySource, Pipe, Source, np_dtype
 from converters.extras import optional, twin
@@ -24,7 +25,7 @@ from converters.live import is_module
 from converters.report import ConversionError, ConversionReport, refusal
 from converters.rules import KERAS
 from converters.steps.asked import Size, Steps
-from converters.transfer import Checked, write_checked
+from converters.transfer import write_checked
 from vit_config import ViTConfig
 from vit_config.weights import weight_table
 

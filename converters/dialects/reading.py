@@ -92,7 +92,7 @@ class DialectReader:
         Raises:
             ConversionError: If the two are at odds, or do not say all.
         """
-        from converters.transfer import with_steps
+        from converters.checking import with_steps
 
         start = len(match.prefix)
         shapes = {

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from converters import ConversionError
+from converters.checking import Checked, checked
 from converters.dialects.opening import Asked, open_source
-from converters.transfer import Checked, checked
 
 
 def randomised(model: Any) -> Any:
