@@ -79,6 +79,10 @@ def _any_model(config: ViTConfig) -> Iterable[str]:
     return ()
 
 
+def _fitting(shapes: Shapes) -> bool:
+    return True
+
+
 def _nothing(known: Mapping[str, Any]) -> Mapping[str, Any]:
     return {}
 
@@ -95,12 +99,16 @@ class Variant:
             none for a variant that is only written, as its names are another's.
         absent: Names that would prove another variant. Variants of all dialects must
             exclude each other, or a file is ambiguous.
+        fits: Whether the shapes (names without prefix) are the variant's, where those
+            of another have the same names.
         says: Fields of the config that follow from the names and shapes of a file
             (names without prefix), and those that this library's models all share: its
             epsilon, its activation. A field that differs between models and is not in
             the file must not stand here.
         follows: Fields that follow in this library from others, which only the caller
             knows: what its mean is taken over, once it is known that it is a mean.
+        unsure: What a config leaves open about a file that names and shapes do not
+            tell either; one line each. Reading is refused then.
         drops: Tensors that a file may hold and no model reads, each with the reason.
         fills: Tensors that a written file must hold although no model reads them.
         computed: Canonical tensors that are in no file of this kind, because the
@@ -124,10 +132,12 @@ class Variant:
     table: Table
     signature: frozenset[str]
     absent: frozenset[str] = frozenset()
+    fits: Callable[[Shapes], bool] = field(default=_fitting, repr=False)
     says: Callable[[Shapes], Mapping[str, Any]] = field(default=_nothing, repr=False)
     follows: Callable[[Mapping[str, Any]], Mapping[str, Any]] = field(
         default=_nothing, repr=False
     )
+    unsure: Callable[[ViTConfig], Iterable[str]] = field(default=_any_model, repr=False)
     drops: Callable[[ViTConfig], Mapping[str, str]] = field(
         default=_no_drops, repr=False
     )

@@ -1,4 +1,4 @@
-"""MONAI's `ViT` in 2D and 3D, as every release from 0.7 to 1.6 saves it.
+"""MONAI's `ViT` in 2D and 3D, as every release from 0.6 to 1.6 saves it.
 
 The arithmetic never changed, only names and tensors that no model reads:
 
@@ -175,7 +175,14 @@ def _says(shapes: Shapes) -> Mapping[str, Any]:
 
 
 _UNETR = "UNETR's decoder: only the encoder is taken"
+_M3D = "of M3D-CLIP beside its image encoder"
+_SEGVOL = "of SegVol beside its image encoder"
 _AROUND = {
+    **dict.fromkeys(
+        ("language_encoder.", "mm_vision_proj.", "mm_language_proj.", "logit_scale"),
+        _M3D,
+    ),
+    **dict.fromkeys(("mask_decoder.", "prompt_encoder.", "text_encoder."), _SEGVOL),
     **{f"encoder{n}.": _UNETR for n in (1, 2, 3, 4)},
     **{f"decoder{n}.": _UNETR for n in (2, 3, 4, 5)},
     "out.": _UNETR,

@@ -109,6 +109,9 @@ class DialectReader:
                 file=raw.path,
                 kind="config",
             )
+        open_questions = list(match.variant.unsure(config))
+        if open_questions:
+            raise refusal("; ".join(open_questions), file=raw.path, kind="config")
         config = named(config, match.variant, match.dialect.library)
         if chosen:
             config = with_steps(config, (f"take_prefix:{match.prefix}",))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from converters.dialects import NAMES, find, load
 from converters.dialects.base import Dialect, Variant
@@ -88,7 +89,10 @@ _HINT = f"Known dialects (--from): {', '.join(NAMES)}."
 def matches(
     names: Collection[str], spec: str | None = None, prefix: str | None = None
 ) -> list[Match]:
-    """Every variant and prefix whose signature the names have."""
+    """Every variant and prefix whose signature the names have.
+
+    Where `names` is a mapping to shapes or to what has one, the shapes count, too.
+    """
     known = set(names)
     found = []
     for dialect, variants in _asked(spec):
@@ -101,6 +105,7 @@ def matches(
                 for start in asked
                 if all(start + name in known for name in variant.signature)
                 and not any(start + name in known for name in variant.absent)
+                and _shapes_fit(names, variant, start)
             ]
     proofs = [match.proof for match in found]
     # A file that proves more of one reading than of another is the one: what stands
@@ -110,6 +115,17 @@ def matches(
         for match, proof in zip(found, proofs, strict=True)
         if not any(proof < other for other in proofs)
     ]
+
+
+def _shapes_fit(names: Collection[str], variant: Variant, start: str) -> bool:
+    if not isinstance(names, Mapping):
+        return True
+    own: dict[str, Any] = {
+        name.removeprefix(start): info
+        for name, info in names.items()
+        if name.startswith(start)
+    }
+    return variant.fits({n: tuple(getattr(i, "shape", i)) for n, i in own.items()})
 
 
 def _asked(spec: str | None) -> Iterable[tuple[Dialect, tuple[Variant, ...]]]:

@@ -38,6 +38,8 @@ PATCHES = {"class_token": False, "global_pool": "none", "pos_embed": "sincos"}
 QV = {"class_token": False, "qkv_bias": "qv", "pos_embed": "sincos"}
 MEAN = {"global_pool": "avg", "num_classes": 3}
 DUAL = {"patch_norm": "dual", "norm_eps": 1e-5, "qkv_bias": False, "head_dim": 5}
+SINGLE = {**DUAL, "patch_norm": "none"}
+LATE = {"final_norm": False, "fc_norm": True}
 SIMPLE = {"class_token": False, "proj_bias": False, "pos_embed": "sincos"}
 CONFIGS = {
     **MONAI,
@@ -110,9 +112,22 @@ CONFIGS = {
         final_norm=False,
         fc_norm=True,
     ),
+    "lucidrains_1_0": ViTConfig(
+        **BASE, **DUAL, final_norm=False, fc_norm=True, num_classes=3
+    ),
+    "lucidrains_1_4": ViTConfig(**BASE, **DUAL, **MEAN, pool_include_prefix=True),
+    "lucidrains_1_16_0": ViTConfig(**BASE, **DUAL, **MEAN, class_token=False),
+    "lucidrains_0": ViTConfig(**BASE, **SINGLE, **LATE, num_classes=3),
+    "lucidrains_0_3d": ViTConfig(
+        **CLIP_3D, **SINGLE, **LATE, **MEAN, pool_include_prefix=True
+    ),
+    "simple_0": ViTConfig(**BASE, **SINGLE, **LATE, **MEAN, **SIMPLE),
+    "simple_0_3d": ViTConfig(**CLIP_3D, **SINGLE, **LATE, **MEAN, **SIMPLE),
+    "simple_1_0_3d": ViTConfig(**CLIP_3D, **DUAL, **LATE, **MEAN, **SIMPLE),
     "simple": ViTConfig(**BASE, **DUAL, **MEAN, **SIMPLE),
     "simple_3d": ViTConfig(**CLIP_3D, **DUAL, **MEAN, **SIMPLE),
 }
+TOLD = {"facebook": "timm", "lucidrains": "lucidrains@simple_vit"}
 VARIANTS = [v for name in NAMES for v in load(name).variants]
 PAIRS = [
     pytest.param(variant, config, id=f"{variant.name}-{name}")
@@ -150,11 +165,15 @@ def test_there_and_back_is_bit_identical(variant, config):
 @pytest.mark.parametrize("variant, config", PAIRS)
 def test_names_prove_one_variant_only(variant, config):
     """Among all dialects there are, and behind a prefix, too."""
-    names = {*variant.plan(config, "a.b.").source_shapes}
-    names |= {f"a.b.{name}" for name in variant.fills(config)}
+    names = variant.plan(config, "a.b.").source_shapes
+    names |= {f"a.b.{name}": fill.shape for name, fill in variant.fills(config).items()}
     found = [match.variant.name for match in matches(names)]
     if variant.told:
-        assert found == ["timm"]  # the same names
+        assert found == [TOLD[variant.name.partition("@")[0]]]  # the same names
+        found = [match.variant.name for match in matches(names, variant.name)]
+    if variant.name.startswith("lucidrains@vit_3d"):
+        # Names and shapes are the same: nothing is guessed.
+        assert found == ["lucidrains@vit_3d", "lucidrains@vit_3d-1.5"]
         found = [match.variant.name for match in matches(names, variant.name)]
     if variant.name.startswith("monai@0.9"):
         assert found == [variant.name.replace("0.9", "1.0")]  # the same names

@@ -116,6 +116,7 @@ LUCID_OTHER: dict[str, Any] = {
     "pool": "mean",
     "dropout": 0.1,
     "emb_dropout": 0.1,
+    "version": "0.40.2",
 }
 HF_OTHER: dict[str, Any] = {
     "hidden_size": 96,

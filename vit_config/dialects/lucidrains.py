@@ -1,11 +1,14 @@
-"""lucidrains' vit-pytorch 1.26.11: `ViT`, `SimpleViT` and their 3D forms.
+"""lucidrains' vit-pytorch: `ViT`, `SimpleViT` and their 3D forms.
 
 The field `"class"` says which one, because their arguments do not. All have torch's
-epsilon 1e-5, no biases on query, key and value, and a LayerNorm on either side of the
-patch projection.
+epsilon 1e-5 and no biases on query, key and value.
 
-Only the shapes of this generation of `vit.py` are meant (1.16 and later): older ones
-have a class token whatever `pool` is, and heads of another kind.
+The arguments never changed, what they mean did; `"version"` says whose they are, and
+without it 1.26.11's are meant. Before 1.0 there are no norms around the patch
+projection; before 1.4 (in `vit_3d` to this day) the norm is in the head, after the
+pooling; before 1.16 `ViT` has a class token whatever `pool` is, counted in the mean.
+Releases looked into: 0.40.2, 1.0.0, 1.2.0, 1.4.1, 1.5.0, 1.10.0, 1.15.0, 1.15.7, 1.16.0
+to 1.16.2, 1.16.5 and 1.26.11.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vit_config.dialects.core import (
+    Refused,
     Spec,
     Take,
     count,
@@ -48,8 +52,17 @@ _POOL = {
 # Without classes `vit.ViT` returns its tokens; the others get a head of no outputs.
 _MAYBE, _HEAD = {"num_classes": Take(count_or_zero)}, {"num_classes": Take(count)}
 
+
+def _release(value: Any) -> tuple[int, ...]:
+    numbers = str(value).split(".")
+    if not isinstance(value, str) or not all(part.isdecimal() for part in numbers):
+        raise Refused('a release, such as "1.2.0"')
+    return tuple(map(int, numbers))
+
+
+_BOTH = {"class": Take(str), "version": Take(_release, "1.26.11")}
 SPECS = {
-    name: Spec(f"vit-pytorch {name}", take={"class": Take(str), **take})
+    name: Spec(f"vit-pytorch {name}", take={**_BOTH, **take})
     for name, take in {
         "vit.ViT": {**_PLANE, **_MAYBE, **_SIZE, **_POOL},
         "vit_3d.ViT": {**_VOLUME, **_HEAD, **_SIZE, **_POOL},
@@ -78,16 +91,19 @@ def read_fields(given: Mapping[str, Any]) -> dict[str, Any]:
         "num_heads": v["heads"],
         "head_dim": v["dim_head"],
         "mlp_dim": v["mlp_dim"],
-        "patch_norm": "dual",
+        "patch_norm": "dual" if v["version"] >= (1,) else "none",
         "norm_eps": 1e-5,
         "qkv_bias": False,
         "num_classes": v["num_classes"],
         "weight_init": "monai",  # torch's own defaults, as there
         **_geometry(v),
     }
+    # The LayerNorm is in the head, after the pooling.
+    late = {"final_norm": False, "fc_norm": True}
     if "pool" not in v:
         return {
             **common,
+            **(late if v["version"] < (1, 4) else {}),
             "class_token": False,
             "pos_embed": "sincos",  # computed there, not in the file
             "proj_bias": False,
@@ -104,13 +120,14 @@ def read_fields(given: Mapping[str, Any]) -> dict[str, Any]:
         "proj_drop_rate": v["dropout"],
         "attn_drop_rate": v["dropout"],
     }
-    if "frames" in v:
-        # A class token whatever the pooling, counted in the mean; the LayerNorm is in
-        # the head, after the pooling.
+    if "frames" in v or v["version"] < (1, 16):
+        if not v["num_classes"]:
+            line = "num_classes: 0; this class has a head of no outputs then"
+            raise ConfigError([line], spec.name)
+        # A class token whatever the pooling, counted in the mean.
         return {
             **common,
-            "final_norm": False,
-            "fc_norm": True,
+            **(late if "frames" in v or v["version"] < (1, 4) else {}),
             "global_pool": v["pool"],
             "pool_include_prefix": v["pool"] == "avg",
         }
