@@ -15,6 +15,7 @@ from converters.engine import Source, Watched, fingerprint
 from converters.files import FOLDER_CONFIG, FORMATS, format_of, space_needed
 from converters.files.atomic import check_space
 from converters.files.folder import atomic_folder, check_folder
+from converters.files.keras_hub_file import write_preset
 from converters.files.shards import size_of, write_shards
 from converters.report import ConversionError, ConversionReport, Verify, refusal
 from converters.transfer import check_computed, differences
@@ -23,7 +24,7 @@ from vit_config import ViTConfig
 if TYPE_CHECKING:
     from converters.dialects.base import Variant
 
-LIBRARIES = ("huggingface", "timm")
+LIBRARIES = ("huggingface", "timm", "keras_hub")
 """Dialects that a folder can be written for; without one the folder is our own."""
 
 PREPROCESSOR = "preprocessor_config.json"
@@ -47,6 +48,9 @@ def check_target(
     dialect = (to_dialect or "").partition("@")[0]
     if not is_folder(target):
         kind = format_of(target)
+        if dialect == "keras_hub":
+            text = "--to keras_hub writes a folder, a preset; name one without a suffix"
+            raise refusal(text, file=target, kind="config")
         if max_shard_size is not None:
             raise refusal("--max-shard-size is for folders", file=target, kind="config")
         if to_dialect is not None and kind != "safetensors":
@@ -56,10 +60,12 @@ def check_target(
         raise refusal(
             f"a folder of {dialect} is not known; --to {dialect} writes .safetensors",
             file=target,
-            hint=f"Folders are written for {' and '.join(LIBRARIES)}, or without --to.",
+            hint=f"Folders are written for {', '.join(LIBRARIES)}, or without --to.",
         )
     if max_shard_size is not None:
         size_of(max_shard_size)
+        if dialect == "keras_hub":
+            raise refusal("presets are written in one file", file=target, kind="config")
     return "folder"
 
 
@@ -106,7 +112,11 @@ def save_folder(
         if max_shard_size is None:
             most = sum(info.nbytes for info in weights.tensors.values())
     with atomic_folder(target, force=force) as folder:
-        path = write_shards(folder, weights, config, name, most)
+        if name == "keras_hub":
+            write_preset(folder, weights, config)
+            path = folder
+        else:
+            path = write_shards(folder, weights, config, name, most)
         proved = _proved(path, found, variant, tick) if verify != "none" else 0
         for file, fields in beside.items():
             text = json.dumps(fields, indent=2, ensure_ascii=False) + "\n"
@@ -172,6 +182,8 @@ def json_files(config: ViTConfig, variant: Variant | None) -> dict[str, dict[str
     """
     if variant is None:
         return {FOLDER_CONFIG: config.to_dict()}
+    if variant.name == "keras_hub":
+        return {}  # written with the weights, whose type they name
     if variant.name.startswith("timm"):
         from vit_config.dialects import timm_writing
 

@@ -53,7 +53,6 @@ FOREIGN_NAMES: dict[str, tuple[str, str]] = {
     "hidden_dropout_prob": ("drop_rate", "huggingface"),
     "attention_probs_dropout_prob": ("attn_drop_rate", "huggingface"),
 }
-_WITHOUT_READER = {"keras_hub"}
 
 
 class ConfigError(ValueError):
@@ -81,8 +80,6 @@ def unknown_field(name: str, fields: Iterable[str]) -> str:
             f"{name}: not a field of this schema; the {library} name of {field!r}. "
             f"Use {field!r}"
         )
-        if library in _WITHOUT_READER:
-            return line
         return (
             f"{line}, or ViTConfig.from_dialect({library!r}, ...) which also "
             "applies that library's own defaults"

@@ -23,6 +23,7 @@ _MODULES: dict[str, str] = {
     "lucidrains": "lucidrains",
     "videomae": "videomae",
     "jax": "jax_npz",
+    "keras_hub": "keras_hub",
 }
 
 NAMES: tuple[str, ...] = tuple(_MODULES)

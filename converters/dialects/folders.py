@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from converters.files import FOLDER_CONFIG, FOLDER_WEIGHTS
+from converters.files.keras_hub_file import is_preset, preset_config
 from converters.report import printable, refusal
 from vit_config import ConfigError, ViTConfig
 from vit_config.strict_json import JsonError, strict_object
@@ -49,7 +50,7 @@ class Folder:
 
 
 def library_folder(path: Path, configured: bool) -> Folder | None:
-    """Recognises a folder of Hugging Face or timm; None for any other.
+    """Recognises a folder of Hugging Face, timm or keras-hub; None for any other.
 
     Args:
         path: A folder.
@@ -71,6 +72,9 @@ def library_folder(path: Path, configured: bool) -> Folder | None:
         weights = _weights(path)
         read = None if configured else ViTConfig.from_dialect("timm", fields)
         return Folder(weights, "timm", read)
+    if is_preset(path):
+        read = None if configured else preset_config(path)
+        return Folder(path, "keras_hub", read)
     return None
 
 

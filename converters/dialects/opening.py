@@ -22,6 +22,7 @@ from converters.dialects.reading import DialectReader, RawFile
 from converters.dialects.recognise import Match, matches, recognise
 from converters.files import open_reader
 from converters.files.base import FORMATS, Reader, merge_configs
+from converters.files.keras_hub_file import KerasHubFile, is_preset
 from converters.hub import Located, is_hub, locate
 from converters.live import is_module, open_module
 from converters.report import ConversionError, Issue, printable, refusal
@@ -125,6 +126,8 @@ def _library_folder(path: Path, asked: Asked) -> tuple[Path, Asked]:
 
 def _foreign_file(path: Path) -> RawFile | None:
     """The file, if it may hold names of another library; None for our own formats."""
+    if is_preset(path):
+        return KerasHubFile(path)
     if path.is_dir():
         index = path / INDEX
         if not index.exists():

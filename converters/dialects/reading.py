@@ -200,14 +200,16 @@ def dropped(
 
 
 def written(path: Path, variant: Variant, config: ViTConfig) -> DialectReader:
-    """A file that was written in a variant just now."""
+    """A file, or a preset, that was written in a variant just now."""
     from converters.dialects import load
+    from converters.files.keras_hub_file import KerasHubFile
     from converters.files.safetensors_file import SafetensorsReader
     from converters.files.sharded_file import ShardedFile
 
     dialect = load(variant.name.partition("@")[0])
-    raw = ShardedFile if path.name.endswith(".json") else SafetensorsReader
-    return DialectReader(raw(path), Match(dialect, variant, ""), config)
+    kind = ShardedFile if path.name.endswith(".json") else SafetensorsReader
+    raw: RawFile = KerasHubFile(path) if path.is_dir() else kind(path)
+    return DialectReader(raw, Match(dialect, variant, ""), config)
 
 
 def fill_issues(

@@ -15,6 +15,7 @@ from converters.report import printable, refusal
 
 _OURS = re.compile(
     r"model(-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?|(preprocessor_)?config\.json"
+    r"|(model|task)\.weights\.h5|(metadata|task)\.json"
 )
 """Names of the files that such a folder has; no other file is ever removed."""
 

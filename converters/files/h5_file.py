@@ -272,7 +272,7 @@ def write_h5(file: Path | BinaryIO, source: Source, config: ViTConfig) -> Saved:
             for key, name in group.weights:
                 array = np.ascontiguousarray(source.read(name))
                 hasher.add(name, array)
-                _put(target, key, array)
+                put(target, key, array)
                 samples[name] = _sample(array)
         digests = {
             key: [dtype, list(shape), sha]
@@ -291,7 +291,8 @@ def _group(h5: Any, place: str, name: str) -> Any:
     return group
 
 
-def _put(group: Any, key: str, array: Array) -> None:
+def put(group: Any, key: str, array: Array) -> None:
+    """Stores an array as Keras does, which notes the type that HDF5 lacks."""
     if str(array.dtype) == "bfloat16":
         item = group.create_dataset(key, data=array)
         item.attrs["dtype"] = "bfloat16"

@@ -214,7 +214,8 @@ def problems(dialect: str, fields: dict[str, Any]) -> tuple[str, ...]:
 
 
 def test_dialects() -> None:
-    assert set(DIALECTS) == {case[0] for case in CASES.values()}
+    # keras-hub's fields stand in several files: tests/dialects/test_keras_hub.py.
+    assert set(DIALECTS) - {"keras_hub"} == {case[0] for case in CASES.values()}
 
 
 @every_case

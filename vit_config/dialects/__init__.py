@@ -9,11 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from vit_config.dialects import huggingface, lucidrains, monai, timm, torchvision
+from vit_config.dialects import (
+    huggingface,
+    keras_hub,
+    lucidrains,
+    monai,
+    timm,
+    torchvision,
+)
 from vit_config.errors import ConfigError
 
 _READERS: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "huggingface": huggingface.read_fields,
+    "keras_hub": keras_hub.read_fields,
     "lucidrains": lucidrains.read_fields,
     "monai": monai.read_fields,
     "timm": timm.read_fields,
