@@ -49,12 +49,15 @@ class Folder:
     config: ViTConfig | None
 
 
-def library_folder(path: Path, configured: bool) -> Folder | None:
-    """Recognises a folder of Hugging Face, timm or keras-hub; None for any other.
+def library_folder(
+    path: Path, configured: bool, transforms: bool = True
+) -> Folder | None:
+    """Recognises a folder of Hugging Face, timm, keras-hub or MONAI; None for any other.
 
     Args:
         path: A folder.
         configured: Whether the caller says which model it is.
+        transforms: Whether to read what a bundle does around its network.
 
     Raises:
         ConversionError: If there are no weights in it.
@@ -62,7 +65,7 @@ def library_folder(path: Path, configured: bool) -> Folder | None:
     """
     config = path / FOLDER_CONFIG
     if not config.exists():
-        return None
+        return _bundle(path, configured, transforms)
     fields = read_json(config)
     if "model_type" in fields:
         weights = _weights(path)
@@ -76,6 +79,32 @@ def library_folder(path: Path, configured: bool) -> Folder | None:
         read = None if configured else preset_config(path)
         return Folder(path, "keras_hub", read)
     return None
+
+
+def _bundle(path: Path, configured: bool, transforms: bool) -> Folder | None:
+    """A MONAI bundle, by its configs."""
+    from vit_config.dialects.monai_bundle import read_bundle
+
+    configs = [path / name for name in BUNDLE_CONFIGS if (path / name).exists()]
+    if not (path / "configs").is_dir():
+        return None
+    weights = [path / name for name in BUNDLE_WEIGHTS if (path / name).exists()]
+    if not weights:
+        listed = ", ".join(BUNDLE_WEIGHTS)
+        raise refusal(f"a bundle without weights: none of {listed}", file=path)
+    if configured:
+        return Folder(weights[0], "monai", None)
+    models = [file for file in configs if file.name != "metadata.json"]
+    if not models:
+        raise refusal(
+            "a bundle without configs/inference.json and configs/train.json",
+            file=path,
+            hint="Configs in YAML or Python are not read; give --config or --preset.",
+        )
+    metadata = path / BUNDLE_CONFIGS[-1]
+    said = read_json(metadata) if metadata.exists() else {}
+    fields = read_bundle(read_json(models[0]), said, transforms)
+    return Folder(weights[0], "monai", ViTConfig(**fields))
 
 
 def _weights(path: Path) -> Path:

@@ -117,7 +117,7 @@ def _library_folder(path: Path, asked: Asked) -> tuple[Path, Asked]:
     if not path.is_dir():
         return path, asked
     given = asked.config is not None or asked.preset is not None
-    folder = library_folder(path, given)
+    folder = library_folder(path, given, transforms="data" not in asked.changes)
     if folder is None:
         return path, asked
     dialect = asked.dialect or folder.dialect

@@ -166,6 +166,19 @@ def test_single_file_and_one_that_is_named(hub: Hub, tmp_path: Path) -> None:
     assert found.dialect == "monai@1.4"
 
 
+def test_bundle(hub: Hub, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    from tests.dialects.test_bundle import INFERENCE, bundle, model, state
+
+    hub.repos["MONAI/x"] = Repo(bundle(tmp_path / "b", INFERENCE, state(model())))
+    (tmp_path / "b" / "models" / "model.ts").write_bytes(b"never fetched")
+    found = converters.inspect("hf://MONAI/x")
+    assert found.dialect == "monai@1.0" and found.fingerprint
+    assert hub.fetched() == {
+        *("configs/inference.json", "configs/metadata.json", "models/model.pt"),
+    }
+
+
 def test_from_pretrained_takes_the_hub(hub: Hub) -> None:
     torch_vit = pytest.importorskip("torch_vit")
     model = torch_vit.ViT.from_pretrained("hf://timm/vit")

@@ -1,0 +1,321 @@
+"""MONAI bundles: JSON only, references followed, code never run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+import converters
+from converters.cli.app import app
+from tests.dialects.common import monai_names
+from tests.fill import fill_weights, image
+from vit_config import ConfigError, ViTConfig
+from vit_config.dialects.monai_bundle import read_bundle
+
+torch = pytest.importorskip("torch")
+
+ARGUMENTS = {
+    "in_channels": 2,
+    "img_size": [16, 12, 20],
+    "patch_size": [4, 6, 5],
+    "hidden_size": 24,
+    "mlp_dim": 36,
+    "num_layers": 2,
+    "num_heads": 3,
+}
+NETWORK = {
+    **ARGUMENTS,
+    "_target_": "ViT",
+    "img_size": "@image_size",
+    "num_layers": "@sizes::layers",
+    "classification": True,
+    "num_classes": 2,
+    "post_activation": "none",
+}
+TRANSFORMS = [
+    {"_target_": "LoadImaged", "keys": "image"},
+    {"_target_": "EnsureChannelFirstd", "keys": "image"},
+    {"_target_": "Orientationd", "keys": "image", "axcodes": "RAS"},
+    {"_target_": "Spacingd", "keys": "image", "pixdim": [1.5, 1.5, 2.0]},
+    {
+        "_target_": "ScaleIntensityRanged",
+        "keys": "image",
+        **{"a_min": -57, "a_max": 164, "b_min": 0, "b_max": 1, "clip": True},
+    },
+    {"_target_": "EnsureTyped", "keys": "image", "device": "@device"},
+]
+INFERENCE: dict[str, Any] = {
+    "imports": ["$import glob"],
+    "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
+    "image_size": [16, 12, 20],
+    "sizes": {"layers": 2},
+    "network_def": NETWORK,
+    "network": "$@network_def.to(@device)",
+    "preprocessing": {"_target_": "Compose", "transforms": TRANSFORMS},
+    "postprocessing": {
+        "_target_": "Compose",
+        "transforms": [{"_target_": "Activationsd", "keys": "pred", "softmax": True}],
+    },
+}
+METADATA: dict[str, Any] = {
+    "name": "lung nodules",
+    "monai_version": "1.4.0",
+    "data_source": "LIDC",
+    "network_data_format": {
+        "inputs": {"image": {"type": "image", "num_channels": 2}},
+        "outputs": {"pred": {"channel_def": {"0": "benign", "1": "malign"}}},
+    },
+}
+
+
+def bundle(
+    path: Path, config: dict[str, Any], weights: dict[str, Any], name: str = "inference"
+) -> Path:
+    (path / "configs").mkdir(parents=True)
+    (path / "models").mkdir()
+    (path / "configs" / f"{name}.json").write_text(json.dumps(config))
+    (path / "configs" / "metadata.json").write_text(json.dumps(METADATA))
+    torch.save(weights, path / "models" / "model.pt")
+    return path
+
+
+def state(config: ViTConfig) -> dict[str, Any]:
+    named = monai_names(config, fill_weights(config), perceptron=False)
+    return {name: torch.from_numpy(values) for name, values in named.items()}
+
+
+def inference(**changes: Any) -> dict[str, Any]:
+    return json.loads(json.dumps({**INFERENCE, **changes}))
+
+
+def model(**changes: Any) -> ViTConfig:
+    return ViTConfig(**read_bundle(inference(**changes), METADATA))
+
+
+def problems(**changes: Any) -> str:
+    with pytest.raises(ConfigError) as caught:
+        model(**changes)
+    return "\n".join(caught.value.problems)
+
+
+def test_bundle_is_converted_in_one_line(tmp_path: Path) -> None:
+    config = model()
+    folder = bundle(tmp_path / "bundle", INFERENCE, state(config))
+    target = tmp_path / "out.safetensors"
+    result = CliRunner().invoke(app, ["convert", str(folder), str(target), "--json"])
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert found["source_dialect"] == "monai@1.0"
+    assert ViTConfig.from_dict(found["config"]).architecture() == config.architecture()
+    assert converters.inspect(folder).fingerprint == found["fingerprint"]
+
+
+def test_everything_around_the_network_is_read() -> None:
+    config = model()
+    assert (
+        config.architecture()
+        == ViTConfig.from_dialect(
+            "monai",
+            {
+                **ARGUMENTS,
+                **{"classification": True, "num_classes": 2, "post_activation": None},
+            },
+        )
+        .replace(problem_type="single_label")
+        .architecture()
+    )
+    data, source = config.data, config.source
+    assert data is not None and source is not None and data.intensity is not None
+    assert (data.orientation, data.spacing_mm) == ("RAS", (1.5, 1.5, 2.0))
+    assert (data.intensity.kind, data.intensity.low) == ("window", -57.0)
+    assert data.input_range == (0.0, 1.0)
+    assert config.labels == ("benign", "malign")
+    assert (source.name, source.library_version) == ("lung nodules", "1.4.0")
+    assert source.pretraining_data == "LIDC"
+
+
+def test_train_config_stands_in(tmp_path: Path) -> None:
+    config = model()
+    train = inference(train={"preprocessing": INFERENCE["preprocessing"]})
+    del train["preprocessing"]
+    folder = bundle(tmp_path / "bundle", train, state(config), "train")
+    found = converters.inspect(folder).config
+    assert found is not None and found.data == config.data
+
+
+def test_code_is_never_run_and_refused_where_it_is_needed(tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    code = f"$__import__('pathlib').Path({str(ran)!r}).touch()"
+    text = problems(network_def={**NETWORK, "num_heads": code})
+    assert 'network_def.num_heads: found "$__import__' in text
+    assert "Python code, which is not run; write the value itself" in text
+    assert "network_def.img_size" in problems(image_size=code)
+    assert "preprocessing.0" in problems(preprocessing=[code])
+    # Where it is not needed it does not matter.
+    assert model(network=code, device=code).num_heads == 3
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"network_def": {**NETWORK, "_target_": "SwinUNETR"}}, "found 'SwinUNETR'"),
+        ({"network_def": {**NETWORK, "_target_": "mine.ViT"}}, "found 'mine.ViT'"),
+        ({"network_def": {**NETWORK, "colour": 1}}, "network_def.colour: not a field"),
+        ({"network_def": "$ViT()"}, "network_def: required, an object with a _target_"),
+        ({"network_def": {**NETWORK, "img_size": "@nowhere"}}, "there is no 'nowhere'"),
+        ({"network_def": {**NETWORK, "img_size": "%x.json#y"}}, "a copy; write the"),
+        ({"image_size": "@image_size"}, "references in a circle"),
+        ({"network_def": {**NETWORK, "_disabled_": True}}, "_disabled_=True"),
+    ],
+)
+def test_network_that_cannot_be_held_is_refused_by_name(
+    changes: dict[str, Any], text: str
+) -> None:
+    assert text in problems(**changes)
+
+
+@pytest.mark.parametrize(
+    ("transform", "text"),
+    [
+        ({"_target_": "CropForegroundd"}, "(CropForeground): cannot be held"),
+        ({"_target_": "mine.Strange"}, "(Strange): cannot be held"),
+        ({**TRANSFORMS[4], "clip": False}, "clip=False cannot be held"),
+        ({**TRANSFORMS[4], "colour": 1}, "colour=1 cannot be held"),
+        ({"_target_": "Resized", "spatial_size": [1]}, "mode='area' cannot be held"),
+        ({"_target_": "NormalizeIntensityd", "nonzero": True}, "nonzero=True"),
+    ],
+)
+def test_transform_that_cannot_be_held_is_refused_with_the_way_out(
+    tmp_path: Path, transform: dict[str, Any], text: str
+) -> None:
+    config = inference(preprocessing=[*TRANSFORMS, transform])
+    assert text in problems(preprocessing=config["preprocessing"])
+    folder = bundle(tmp_path / "bundle", config, state(model()))
+    call = ["convert", str(folder), str(tmp_path / "x.safetensors")]
+    result = CliRunner().invoke(app, call)
+    assert result.exit_code == 1 and "--set data=null" in result.stderr
+    assert not (tmp_path / "x.safetensors").exists()
+    result = CliRunner().invoke(app, [*call, "--set", "data=null"])
+    assert result.exit_code == 0, result.stderr
+
+
+@pytest.mark.parametrize(
+    ("transform", "data"),
+    [
+        ({"_target_": "ScaleIntensityd"}, {"kind": "percentile", "high": 100.0}),
+        (
+            {
+                "_target_": "ScaleIntensityRangePercentilesd",
+                **{"lower": 1, "upper": 99, "b_min": 0, "b_max": 1, "clip": True},
+            },
+            {"kind": "percentile", "low": 1.0, "high": 99.0},
+        ),
+        (
+            {"_target_": "monai.transforms.NormalizeIntensity", "channel_wise": True},
+            {"kind": "zscore"},
+        ),
+    ],
+)
+def test_intensities(transform: dict[str, Any], data: dict[str, Any]) -> None:
+    found = model(preprocessing=[transform]).data
+    assert found is not None and found.intensity is not None
+    assert {k: getattr(found.intensity, k) for k in data} == data
+
+
+def test_resize() -> None:
+    resize = {"_target_": "Resized", "spatial_size": [16, 12, 20], "mode": "trilinear"}
+    found = model(preprocessing=[resize]).data
+    assert found is not None
+    assert (found.interpolation, found.crop_mode) == ("bilinear", "squash")
+
+
+def test_inputs_of_other_channels_are_refused(tmp_path: Path) -> None:
+    other = json.loads(json.dumps(METADATA))
+    other["network_data_format"]["inputs"]["image"]["num_channels"] = 1
+    with pytest.raises(ConfigError, match="num_channels 1, the network 2"):
+        read_bundle(INFERENCE, other)
+
+
+def test_bundle_that_is_not_one(tmp_path: Path) -> None:
+    folder = bundle(tmp_path / "bundle", INFERENCE, state(model()))
+    config = folder / "configs" / "inference.json"
+    config.rename(config.with_suffix(".yaml"))
+    with pytest.raises(converters.ConversionError, match="YAML or Python are not read"):
+        converters.inspect(folder)
+    # Told the model by the caller, the configs do not matter.
+    assert converters.inspect(folder, config=model()).fingerprint
+    (folder / "models" / "model.pt").unlink()
+    with pytest.raises(converters.ConversionError, match="a bundle without weights"):
+        converters.inspect(folder)
+
+
+# ---- live -------------------------------------------------------------------------
+
+
+@pytest.mark.peers
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["ViT", "ViTAutoEnc", "UNETR", "MaskedAutoEncoderViT"])
+def test_bundle_gives_the_outputs_of_the_network_that_monai_makes(
+    tmp_path: Path, name: str
+) -> None:
+    pytest.importorskip("monai")
+    from monai.bundle import ConfigParser
+
+    import torch_vit
+
+    network: dict[str, Any] = {**ARGUMENTS, "_target_": f"monai.networks.nets.{name}"}
+    if name == "ViT":
+        network = {**NETWORK, "_target_": "ViT"}
+    if name == "ViTAutoEnc":
+        network |= {"patch_size": 4, "img_size": [16, 8, 12]}
+    if name == "UNETR":
+        network = {
+            **{"_target_": "UNETR", "in_channels": 2, "out_channels": 3},
+            **{"img_size": [32, 16, 48], "hidden_size": 24, "mlp_dim": 36},
+            **{"num_heads": 3, "feature_size": 8},
+        }
+    if name.startswith("Masked"):
+        network |= {"decoder_hidden_size": 24, "decoder_num_heads": 3}
+    config = inference(network_def=network, postprocessing=[])
+    parser = ConfigParser(config)
+    library = parser.get_parsed_content("network_def")
+    torch.manual_seed(0)
+    for parameter in library.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    folder = bundle(tmp_path / "bundle", config, library.state_dict())
+    converters.convert(folder, tmp_path / "out.safetensors")
+    ours = torch_vit.ViT.from_pretrained(tmp_path / "out.safetensors").eval()
+    x = torch.from_numpy(image((2, 2, *ours.config.img_size)))
+    library.eval()
+    with torch.no_grad():
+        if name == "ViT":
+            expected = library(x)[0]
+        elif name == "UNETR":
+            expected = library.vit(x)[0]
+        elif name == "ViTAutoEnc":
+            expected = encoder(library, x)
+        else:
+            expected = masked_encoder(library, x)
+        found = ours(x)
+    assert expected.std() > 0.01
+    torch.testing.assert_close(found, expected, rtol=0, atol=5e-6)
+
+
+def encoder(library: Any, x: Any) -> Any:
+    """The part of ViTAutoEnc before its decoder."""
+    x = library.patch_embedding(x)
+    for block in library.blocks:
+        x = block(x)
+    return library.norm(x)
+
+
+def masked_encoder(library: Any, x: Any) -> Any:
+    """The masked autoencoder's encoder, nothing masked."""
+    x = library.patch_embedding(x)
+    x = torch.cat([library.cls_token.expand(len(x), -1, -1), x], 1)
+    return library.blocks(x)
