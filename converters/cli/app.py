@@ -202,11 +202,27 @@ def table(
         typer.Argument(help="A preset, for example vit-b16-224; none: the rules."),
     ] = None,
     config: Config = None,
+    dialects: Annotated[
+        bool,
+        typer.Option(
+            "--dialects", help="Instead: whose files can be read and written."
+        ),
+    ] = False,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print the dialects as Markdown.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Print the mapping between the two twins, as rules or for one model."""
-    from converters.cli.table import rows
+    from converters.cli.table import dialect_table, rows
 
+    if markdown and not dialects:
+        raise typer.BadParameter("--markdown is for --dialects")
+    if dialects and (preset or config):
+        raise typer.BadParameter("--dialects takes no model")
+    if dialects:
+        typer.echo(dialect_table(as_json, markdown))
+        return
     with refusals(as_json):
         found = rows(_model(preset, config))
     if as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from converters.rules import KERAS
@@ -37,6 +38,16 @@ def rows(config: ViTConfig | None) -> list[list[str]]:
             for step in KERAS.plan(config).steps
         ),
     ]
+
+
+def dialect_table(as_json: bool = False, markdown: bool = False) -> str:
+    """What `--dialects` prints: every dialect, and what it was checked against."""
+    from converters.dialects import listing
+
+    found = listing.listed()
+    if as_json:
+        return json.dumps([row.to_dict() for row in found])
+    return listing.markdown(found) if markdown else listing.text(found)
 
 
 def _shape(shape: tuple[int, ...]) -> str:

@@ -52,7 +52,7 @@ class Folder:
 def library_folder(
     path: Path, configured: bool, transforms: bool = True
 ) -> Folder | None:
-    """Recognises a folder of Hugging Face, timm, keras-hub or MONAI; None for any other.
+    """Recognises a folder of another library; None for any other.
 
     Args:
         path: A folder.

@@ -25,6 +25,9 @@ _LIBRARIES = {
     "monai.": "monai",
     "transformers.": "huggingface",
 }
+DIALECTS = frozenset(_LIBRARIES.values())
+"""Dialects of whose libraries a live model is read."""
+
 _WRAPPERS = {
     "torch._dynamo.eval_frame.OptimizedModule": "_orig_mod",
     "torch.nn.parallel.data_parallel.DataParallel": "module",
