@@ -15,7 +15,7 @@ from converters.dialects.opening import Asked, open_source
 from converters.files import FOLDER_WEIGHTS
 from converters.files.atomic import check_output
 from converters.files.folder import check_folder
-from converters.folders import check_target, save_folder
+from converters.folders import FOLDERS, KERAS_FOLDER, check_target, save_folder
 from converters.hub import is_hub, origin as hub_path
 from converters.live import is_module
 from converters.report import ConversionReport, Verify, refusal
@@ -84,7 +84,8 @@ def convert(
             MONAI.
         target: The file to write; its suffix decides the format. Without one it is a
             folder: ours, or with `to_dialect="huggingface"` or `"timm"` one that the
-            library's own `from_pretrained` or `create_model` loads.
+            library's own `from_pretrained` or `create_model` loads, with `"keras"` an
+            unzipped `.keras`.
         config: The model's config (object, dict or JSON file), where the source does
             not hold one: ours, or the arguments of the library it comes from.
         preset: Name of a preset, instead of a config.
@@ -129,12 +130,13 @@ def convert(
     start = time.perf_counter()
     origin, target = origin_of(source), Path(target)
     kind = check_target(target, to_dialect, max_shard_size)
-    if kind == "folder":
+    folder = kind in FOLDERS
+    if folder:
         check_folder(target, (origin,), force)
     else:
         check_output(target, (origin, origin / FOLDER_WEIGHTS), force)
     verify = verify or default_verify(kind)
-    backend = backend_for(verify, target)
+    backend = backend_for(verify, target, kind)
     globs = (allow_missing,) if isinstance(allow_missing, str) else allow_missing
     steps = Steps(
         output=output,
@@ -157,23 +159,25 @@ def convert(
     with open_source(source, asked) as reader:
         stages = plan(reader.config, steps)
         variant = None
-        if to_dialect is not None:
+        if to_dialect not in (None, KERAS_FOLDER):
             after = stages[-1].config if stages else reader.config
-            variant, folds = fitted(to_dialect, after, fold, kind == "folder")
+            variant, folds = fitted(to_dialect, after, fold, folder)
             stages += folds
         nbytes = sum(info.nbytes for info in reader.tensors.values())
         tick = _Ticker(progress, _PASSES * nbytes)
         found = checked(reader, asked=steps, stages=stages, tick=tick)
         tick.total = tick.done + (_PASSES - 1) * found.nbytes  # steps change the size
-        if kind == "folder":
+        if folder:
             report = save_folder(
                 found,
                 target,
                 source=origin,
+                kind=kind,
                 variant=variant,
                 max_shard_size=max_shard_size,
                 force=force,
                 verify=verify,
+                backend=backend,
                 tick=tick,
             )
         else:

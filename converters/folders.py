@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 from converters.checking import Checked
 from converters.checks import check_tensors
 from converters.dialects.reading import Foreign, fill_issues, written
-from converters.engine import Source, Watched, fingerprint
+from converters.engine import Pipe, Source, Watched, fingerprint
 from converters.files import FOLDER_CONFIG, FORMATS, format_of, space_needed
 from converters.files.atomic import check_space
 from converters.files.folder import atomic_folder, check_folder
+from converters.files.keras_folder import write_keras_folder
 from converters.files.keras_hub_file import write_preset
 from converters.files.shards import size_of, write_shards
 from converters.report import ConversionError, ConversionReport, Verify, refusal
+from converters.rules import KERAS
 from converters.transfer import check_computed, differences
 from vit_config import ViTConfig
 
@@ -26,6 +28,12 @@ if TYPE_CHECKING:
 
 LIBRARIES = ("huggingface", "timm", "keras_hub")
 """Dialects that a folder can be written for; without one the folder is our own."""
+
+KERAS_FOLDER = "keras"
+"""What `--to` calls an unzipped `.keras`."""
+
+FOLDERS = ("folder", "keras folder")
+"""What `check_target` calls targets that are folders."""
 
 PREPROCESSOR = "preprocessor_config.json"
 
@@ -40,7 +48,7 @@ def is_folder(target: Path) -> bool:
 def check_target(
     target: Path, to_dialect: str | None, max_shard_size: str | int | None
 ) -> str:
-    """What a target is: `"folder"`, or the format of a file.
+    """What a target is: one of `FOLDERS`, or the format of a file.
 
     Raises:
         ConversionError: If the options are not for such a target.
@@ -53,14 +61,24 @@ def check_target(
             raise refusal(text, file=target, kind="config")
         if max_shard_size is not None:
             raise refusal("--max-shard-size is for folders", file=target, kind="config")
+        if to_dialect == KERAS_FOLDER:
+            text = (
+                "--to keras writes a folder; a name that ends in .keras needs no --to"
+            )
+            raise refusal(text, file=target, kind="config")
         if to_dialect is not None and kind != "safetensors":
             raise refusal("--to writes .safetensors, or a folder", file=target)
         return kind
+    if to_dialect == KERAS_FOLDER:
+        if max_shard_size is not None:
+            text = "Keras has no folder of shards that it loads by itself"
+            raise refusal(text, file=target, kind="config")
+        return "keras folder"
     if to_dialect is not None and dialect not in LIBRARIES:
         raise refusal(
             f"a folder of {dialect} is not known; --to {dialect} writes .safetensors",
             file=target,
-            hint=f"Folders are written for {', '.join(LIBRARIES)}, or without --to.",
+            hint=f"--to {', '.join((*LIBRARIES, KERAS_FOLDER))}, or no --to at all.",
         )
     if max_shard_size is not None:
         size_of(max_shard_size)
@@ -74,10 +92,12 @@ def save_folder(
     target: Path,
     *,
     source: Path,
-    variant: Variant | None,
+    kind: str = "folder",
+    variant: Variant | None = None,
     max_shard_size: str | int | None = None,
     force: bool = False,
     verify: Verify = "weights",
+    backend: str = "",
     tick: Callable[[int], None] = lambda count: None,
 ) -> ConversionReport:
     """Writes canonical tensors to a folder that is proved before it gets its name.
@@ -86,10 +106,12 @@ def save_folder(
         found: The tensors and their config.
         target: The folder.
         source: Where they come from.
+        kind: One of `FOLDERS`.
         variant: The variant of a library, or None for our own names.
         max_shard_size: Bytes of weights in a file, `"2GB"`; one file if None.
         force: Replace a model that is there.
-        verify: `"weights"` or `"none"`.
+        verify: What is proved, see `converters.convert`.
+        backend: Keras' backend, for `"logits"`.
         tick: Called with the bytes done.
 
     Raises:
@@ -100,7 +122,8 @@ def save_folder(
     start = time.perf_counter()
     check_folder(target, (source,), force)
     config = found.config
-    beside = json_files(config, variant)
+    keras = kind == "keras folder"
+    beside = {} if keras else json_files(config, variant)
     if variant is not None:
         check_computed(variant, found, source)
     check_space(target.parent, space_needed(found.nbytes))
@@ -111,13 +134,21 @@ def save_folder(
         weights, name = Foreign(weights, config, variant), variant.name
         if max_shard_size is None:
             most = sum(info.nbytes for info in weights.tensors.values())
+    outputs = None
     with atomic_folder(target, force=force) as folder:
-        if name == "keras_hub":
+        if keras:
+            write_keras_folder(folder, Pipe(weights, KERAS.plan(config)), config)
+            path = folder
+        elif name == "keras_hub":
             write_preset(folder, weights, config)
             path = folder
         else:
             path = write_shards(folder, weights, config, name, most)
         proved = _proved(path, found, variant, tick) if verify != "none" else 0
+        if verify == "logits":
+            from converters.parity.verify import check_outputs
+
+            outputs = check_outputs(path, kind, config, found.dtype, backend)
         for file, fields in beside.items():
             text = json.dumps(fields, indent=2, ensure_ascii=False) + "\n"
             (folder / file).write_text(text, encoding="utf-8")
@@ -127,7 +158,7 @@ def save_folder(
         source=source,
         target=target,
         source_format="model",
-        target_format="folder",
+        target_format=kind,
         target_dialect=name,
         config=config,
         dtype=found.dtype,
@@ -137,6 +168,7 @@ def save_folder(
         bytes_written=size,
         proved=proved,
         verify=verify,
+        outputs=outputs,
         files=files,
         steps=found.steps,
         effects=found.effects,

@@ -8,7 +8,7 @@ from typing import get_args
 from converters.extras import MissingExtraError
 from converters.report import Verify, refusal
 
-RUNNABLE = ("keras", "weights.h5")
+RUNNABLE = ("keras", "weights.h5", "keras folder")
 """Formats that Keras itself loads."""
 
 
@@ -17,23 +17,20 @@ def default_verify(kind: str) -> Verify:
     return "logits" if kind in RUNNABLE else "weights"
 
 
-def backend_for(verify: str, target: Path) -> str:
+def backend_for(verify: str, target: Path, kind: str) -> str:
     """Keras' backend, if the proof of this target runs models; else an empty text.
 
     Raises:
         ConversionError: If there is no such proof, or not of such a target.
         MissingExtraError: If something that it needs is not installed.
     """
-    from converters.files import format_of
-    from converters.folders import is_folder
-
     if verify not in get_args(Verify):
         raise refusal(
             f"verify {verify!r}; known are {', '.join(get_args(Verify))}", kind="config"
         )
     if verify != "logits":
         return ""
-    if is_folder(target) or format_of(target) not in RUNNABLE:
+    if kind not in RUNNABLE:
         raise refusal(
             "--verify logits runs the Keras model of the written file; this is none",
             file=target,

@@ -3,6 +3,7 @@
 import json
 import zipfile
 from os import PathLike, fspath
+from pathlib import Path
 
 import keras
 
@@ -46,13 +47,19 @@ def load_model(path: str | PathLike[str], *, dtype=None, **kwargs) -> keras.Mode
 
 
 def _load_as(path: str, dtype) -> ViT:
-    with zipfile.ZipFile(path) as archive:
-        saved = json.loads(archive.read("config.json"))
+    folder = Path(path)
+    weights = path
+    if folder.is_dir():  # unzipped
+        saved = json.loads((folder / "config.json").read_bytes())
+        weights = str(folder / "model.weights.h5")
+    else:
+        with zipfile.ZipFile(path) as archive:
+            saved = json.loads(archive.read("config.json"))
     if saved.get("registered_name") != "vit_duet>ViT":
         raise ValueError(
             f"{path}: dtype= needs a plain ViT, found {saved.get('class_name')!r}"
         )
     with no_init():
         model = ViT.from_config({**saved["config"], "dtype": dtype})
-        model.load_weights(path)
+        model.load_weights(weights)
     return model

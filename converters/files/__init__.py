@@ -35,6 +35,11 @@ def open_reader(
     if kind is None and path.is_dir() and (path / FOLDER_WEIGHTS).exists():
         own = folder_config(path)
         return open_reader(path / FOLDER_WEIGHTS, config or own)
+    if kind is None and path.is_dir() and (path / FOLDER_CONFIG).exists():
+        from converters.files.keras_folder import KerasFolderReader, is_keras_folder
+
+        if is_keras_folder(path):
+            return KerasFolderReader(path, config)
     kind = kind or format_of(path)
     if kind == "safetensors":
         from converters.files.safetensors_file import SafetensorsReader

@@ -57,7 +57,7 @@ class KerasReader(WeightsH5Reader):
         self._raw = path.open("rb")
         try:
             members = read_members(self._raw, path)
-            own = _config_of(_read(self._raw, members["config.json"], path), path)
+            own = config_of(_read(self._raw, members["config.json"], path), path)
             start, size = _span(self._raw, members["model.weights.h5"], path)
             window = BufferedReader(_Window(self._raw, start, size))
             merged = merge_configs(path, own, config)
@@ -176,7 +176,12 @@ def _read(file: BinaryIO, info: zipfile.ZipInfo, path: Path) -> bytes:
     return file.read(size)
 
 
-def _config_of(text: bytes, path: Path) -> ViTConfig:
+def config_of(text: bytes, path: Path) -> ViTConfig:
+    """The config of the model in a `config.json` of Keras.
+
+    Raises:
+        ConversionError: If that is another model, or a quantised one.
+    """
     try:
         saved = strict_object(text)
     except JsonError as error:

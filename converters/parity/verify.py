@@ -139,7 +139,7 @@ def check_outputs(
 
     Args:
         path: The file; it need not have its final name.
-        kind: Its format, `"keras"` or `"weights.h5"`.
+        kind: Its format, `"keras"`, `"keras folder"` or `"weights.h5"`.
         config: Its config.
         dtype: Type of its weights.
         backend: Keras' backend.
@@ -150,7 +150,7 @@ def check_outputs(
     """
     with tempfile.TemporaryDirectory(prefix="vit-duet-") as name:
         folder = Path(name)
-        file = folder / f"model.{kind}"
+        file = folder / f"model.{kind.replace(' ', '_')}"
         file.symlink_to(path.resolve())
         case = _case(folder, file, config, dtype)
         try:

@@ -48,7 +48,7 @@ def _load(case: dict[str, Any]) -> Any:
     from vit_config import ViTConfig
 
     path, dtype = case["model"], case.get("dtype")
-    if path.endswith(".keras"):
+    if path.endswith((".keras", ".keras_folder")):
         model = keras_vit.load_model(path)
         return model if dtype is None else keras_vit.load_model(path, dtype=dtype)
     model = keras_vit.ViT(ViTConfig.from_dict(case["config"]), dtype=dtype)
