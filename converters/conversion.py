@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from converters.checking import Checked, checked
-from converters.dialects.opening import Asked, open_source
+from converters.dialects.asked import Asked
+from converters.dialects.opening import open_source
 from converters.files import FOLDER_WEIGHTS
 from converters.files.atomic import check_output
 from converters.files.folder import check_folder

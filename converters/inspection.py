@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from converters.checks import check_tensors, check_values
+from converters.dialects.asked import Asked, ConfigLike
 from converters.dialects.opening import (
-    Asked,
-    ConfigLike,
     located,
     open_raw,
     open_source,

@@ -136,7 +136,7 @@ def convert(
 ) -> None:
     """Convert weights; the written file is proved before it gets its name."""
     from converters.conversion import convert as run
-    from converters.dialects.opening import parse_changes
+    from converters.dialects.asked import parse_changes
 
     with refusals(as_json), progress_bar(Path(source).name, quiet=as_json) as show:
         report = run(
@@ -180,7 +180,7 @@ def inspect(
     as_json: Json = False,
 ) -> None:
     """Show what is in a file: model, tensors, fingerprint."""
-    from converters.dialects.opening import parse_changes
+    from converters.dialects.asked import parse_changes
     from converters.inspection import inspect as run
 
     with refusals(as_json):

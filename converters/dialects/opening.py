@@ -2,63 +2,33 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from converters.dialects import find
-from converters.dialects.base import Dialect
-from converters.dialects.derive import Given
-from converters.dialects.folders import (
-    INDEX,
-    both_problem,
-    library_folder,
-    read_json,
+from converters.dialects.asked import (
+    Asked,
+    given_config,
+    is_ours,
+    stamped,
+    with_beside,
 )
+from converters.dialects.derive import Given
+from converters.dialects.folders import INDEX, both_problem, library_folder
 from converters.dialects.reading import DialectReader, RawFile
 from converters.dialects.recognise import Match, matches, recognise
 from converters.files import open_reader
 from converters.files.base import FORMATS, Reader, merge_configs
 from converters.files.keras_hub_file import KerasHubFile, is_preset
-from converters.hub import Located, is_hub, locate
+from converters.hub import is_hub, locate
 from converters.live import is_module, open_module
-from converters.report import ConversionError, Issue, printable, refusal
-from vit_config import ConfigError, SourceConfig, ViTConfig
+from converters.report import refusal
+from vit_config import ViTConfig
 from vit_config.dialects import timm_names
-from vit_config.dialects.compare import differences
 
 TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt")
-
-ConfigLike = ViTConfig | Mapping[str, Any] | str | os.PathLike[str]
-
-
-@dataclass(frozen=True)
-class Asked:
-    """How the caller wants a source to be read.
-
-    Attributes:
-        dialect: Dialect or variant, or None to recognise it.
-        prefix: What stands before the model's names, or None to find it.
-        config: Our config or the library's own arguments: object, dict or JSON file.
-        preset: Name of a preset.
-        changes: Fields of our config that stand above all others.
-        beside: What the library's config in the same folder says; the caller's config
-            or preset stands above it.
-        lacking: Whether tensors may be missing that the config asks for.
-        origin: Where on the hub the source comes from.
-    """
-
-    dialect: str | None = None
-    prefix: str | None = None
-    config: ConfigLike | None = None
-    preset: str | None = None
-    changes: Mapping[str, Any] = field(default_factory=dict)
-    beside: ViTConfig | None = None
-    lacking: bool = False
-    origin: Located | None = None
 
 
 def located(source: Any, asked: Asked) -> tuple[Path, Asked]:
@@ -161,7 +131,7 @@ def _own(path: Path, asked: Asked) -> Reader:
                 f"--from and --prefix are for files of PyTorch weights{suffix}",
                 file=path,
             )
-    return open_reader(path, _given(asked, None).whole())
+    return open_reader(path, given_config(asked, None).whole())
 
 
 def read_raw(raw: RawFile, asked: Asked) -> Reader:
@@ -174,22 +144,8 @@ def read_raw(raw: RawFile, asked: Asked) -> Reader:
     """
     reader = _read_raw(raw, asked)
     if asked.origin is not None and isinstance(reader, DialectReader):
-        reader.config = _stamped(reader.config, asked.origin)
+        reader.config = stamped(reader.config, asked.origin)
     return reader
-
-
-def _stamped(config: ViTConfig, origin: Located) -> ViTConfig:
-    """The config with what the hub knows of the model."""
-    source = config.source or SourceConfig()
-    found = {
-        **source.model_dump(mode="json"),
-        "name": origin.name,
-        "revision": origin.revision,
-        "sha256": source.sha256 or origin.sha256,
-        "licence": source.licence or origin.licence,
-        "pretraining_data": source.pretraining_data or origin.datasets,
-    }
-    return config.replace(source=found)
 
 
 def _read_raw(raw: RawFile, asked: Asked) -> Reader:
@@ -200,24 +156,25 @@ def _read_raw(raw: RawFile, asked: Asked) -> Reader:
             return _canonical(raw, asked)
         dialect, variants = find(written)
         match = Match(dialect, variants[0], "")
-        given = _given(asked, match.dialect)
+        given = given_config(asked, match.dialect)
         _same(raw.path, own, given)
         return DialectReader(raw, match, own)
-    if asked.dialect is None and asked.prefix is None and _is_ours(asked.config):
+    if asked.dialect is None and asked.prefix is None and is_ours(asked.config):
         fits = matches(raw.tensors)
         if raw.format == "safetensors" and (not fits or _timm(fits)):
             return _canonical(raw, asked)
     match = recognise(raw.tensors, asked.dialect, asked.prefix, raw.path)
     asked = _timm_preset(asked, match, raw)
-    given = _given(asked, match.dialect)
+    given = given_config(asked, match.dialect)
     if own is not None and asked.beside is not None:
-        given = Given(_beside(raw.path, own, asked.beside), None, asked.changes)
+        given = Given(with_beside(raw.path, own, asked.beside), None, asked.changes)
     elif own is not None:
         _same(raw.path, own, given)
         given = Given(own)
     reader = DialectReader.opened(raw, match, given, asked.prefix is not None)
     if own is None and given.config is not None and given.config.source is not None:
-        reader.steps = (*given.config.source.steps, *reader.steps)
+        crops = [t for t in given.config.source.steps if t.startswith("crop_input:")]
+        reader.steps = (*crops, *reader.steps)
     return reader
 
 
@@ -228,7 +185,7 @@ def _timm(fits: list[Any]) -> bool:
 def _canonical(raw: RawFile, asked: Asked) -> Reader:
     raw.close()
     own: ViTConfig | None = getattr(raw, "own_config", None)
-    given = _given(asked, None)
+    given = given_config(asked, None)
     whole = given.whole()
     if whole is None and own is not None and given.changes:
         whole = own.replace(**given.changes)
@@ -266,84 +223,3 @@ def _timm_preset(asked: Asked, match: Match, raw: RawFile) -> Asked:
     if "num_classes" not in asked.changes and classes != config.num_classes:
         config = config.replace(num_classes=classes)
     return replace(asked, preset=None, config=config)
-
-
-def _beside(path: Path, own: ViTConfig, beside: ViTConfig) -> ViTConfig:
-    """Our own config of a file in a library's folder, with what that library's says.
-
-    The library's cannot say all that ours does (how positions are resampled, what was
-    dropped in training), but labels and preprocessing may have been edited there.
-    """
-    issues = [Issue("config", "", found=line) for line in differences(own, beside)]
-    if issues:
-        hint = "The config in the file and the one beside it are of different models."
-        raise ConversionError(issues, file=path, hint=hint)
-    told = beside.to_dict()
-    said = {k: told[k] for k in ("data", "labels", "problem_type") if told[k]}
-    return own.replace(**said)
-
-
-def _is_ours(config: ConfigLike | None) -> bool:
-    """Whether a config was given that is certainly one of this schema."""
-    if config is None or isinstance(config, ViTConfig):
-        return config is not None
-    fields = _fields(config)
-    return "schema_version" in fields or set(fields) <= set(ViTConfig.model_fields)
-
-
-def _given(asked: Asked, dialect: Dialect | None) -> Given:
-    return replace(_read_given(asked, dialect), lacking=asked.lacking)
-
-
-def _read_given(asked: Asked, dialect: Dialect | None) -> Given:
-    config = asked.config
-    if config is None and asked.preset is None:
-        config = asked.beside
-    if config is None or isinstance(config, ViTConfig):
-        return Given(config, asked.preset, asked.changes)
-    fields = _fields(config)
-    reader = dialect.config if dialect is not None else ""
-    if not reader or "schema_version" in fields:
-        return Given(ViTConfig.from_dict(fields), None, asked.changes)
-    try:
-        read = ViTConfig.from_dialect(reader, fields)
-    except ConfigError:
-        if not set(fields) <= set(ViTConfig.model_fields):
-            raise
-        read = ViTConfig.from_dict(fields)
-    return Given(read, None, asked.changes)
-
-
-def _fields(config: ConfigLike) -> Mapping[str, Any]:
-    if isinstance(config, ViTConfig):
-        return config.to_dict()
-    if isinstance(config, Mapping):
-        return config
-    return read_json(Path(config))
-
-
-def parse_changes(texts: list[str]) -> dict[str, Any]:
-    """Reads `["num_heads=12", 'act_layer="gelu"']`; a bare word is a text.
-
-    Raises:
-        ConversionError: For anything else, or for a field that stands twice.
-    """
-    import json
-
-    found: dict[str, Any] = {}
-    for text in texts:
-        name, sign, value = text.partition("=")
-        if not sign or not name or name in found:
-            why = "stands twice" if name in found else "expected FIELD=JSON"
-            raise _option(f"--set {printable(text)}: {why}")
-        try:
-            found[name] = json.loads(value)
-        except ValueError:
-            if not value.replace("_", "").isalnum():
-                raise _option(f"--set {printable(text)}: not JSON") from None
-            found[name] = value
-    return found
-
-
-def _option(text: str) -> ConversionError:
-    return refusal(text, kind="config")

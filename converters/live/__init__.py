@@ -15,7 +15,7 @@ from converters.live.walk import Walk, class_name
 from converters.report import ConversionError, Issue, printable, refusal
 
 if TYPE_CHECKING:
-    from converters.dialects.opening import Asked
+    from converters.dialects.asked import Asked
     from converters.files.base import Reader
 
 _LIBRARIES = {

@@ -16,7 +16,7 @@ from converters.report import ConversionError, Issue, printable, refusal
 from vit_config import ViTConfig
 
 if TYPE_CHECKING:
-    from converters.dialects.opening import Asked
+    from converters.dialects.asked import Asked
     from converters.live.walk import Walk
 
 

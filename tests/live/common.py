@@ -10,7 +10,8 @@ import pytest
 
 from converters import ConversionError
 from converters.checking import Checked, checked
-from converters.dialects.opening import Asked, open_source
+from converters.dialects.asked import Asked
+from converters.dialects.opening import open_source
 
 
 def randomised(model: Any) -> Any:

@@ -1,0 +1,149 @@
+"""How a caller wants a source to be read, and the config that follows from it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from converters.dialects.base import Dialect
+from converters.dialects.derive import Given
+from converters.dialects.folders import read_json
+from converters.hub import Located
+from converters.report import ConversionError, Issue, printable, refusal
+from vit_config import ConfigError, SourceConfig, ViTConfig
+from vit_config.dialects.compare import differences
+
+ConfigLike = ViTConfig | Mapping[str, Any] | str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How the caller wants a source to be read.
+
+    Attributes:
+        dialect: Dialect or variant, or None to recognise it.
+        prefix: What stands before the model's names, or None to find it.
+        config: Our config or the library's own arguments: object, dict or JSON file.
+        preset: Name of a preset.
+        changes: Fields of our config that stand above all others.
+        beside: What the library's config in the same folder says; the caller's config
+            or preset stands above it.
+        lacking: Whether tensors may be missing that the config asks for.
+        origin: Where on the hub the source comes from.
+    """
+
+    dialect: str | None = None
+    prefix: str | None = None
+    config: ConfigLike | None = None
+    preset: str | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    beside: ViTConfig | None = None
+    lacking: bool = False
+    origin: Located | None = None
+
+
+def is_ours(config: ConfigLike | None) -> bool:
+    """Whether a config was given that is certainly one of this schema."""
+    if config is None or isinstance(config, ViTConfig):
+        return config is not None
+    fields = _fields(config)
+    return "schema_version" in fields or set(fields) <= set(ViTConfig.model_fields)
+
+
+def given_config(asked: Asked, dialect: Dialect | None) -> Given:
+    """What the caller, or the folder, says about the model.
+
+    Args:
+        asked: How the source is to be read.
+        dialect: Whose names it has, and so whose arguments a config may hold.
+
+    Raises:
+        ConfigError: If it describes no model.
+        ConversionError: If a config cannot be read.
+    """
+    return replace(_read_given(asked, dialect), lacking=asked.lacking)
+
+
+def _read_given(asked: Asked, dialect: Dialect | None) -> Given:
+    config = asked.config
+    if config is None and asked.preset is None:
+        config = asked.beside
+    if config is None or isinstance(config, ViTConfig):
+        return Given(config, asked.preset, asked.changes)
+    fields = _fields(config)
+    reader = dialect.config if dialect is not None else ""
+    if not reader or "schema_version" in fields:
+        return Given(ViTConfig.from_dict(fields), None, asked.changes)
+    try:
+        read = ViTConfig.from_dialect(reader, fields)
+    except ConfigError:
+        if not set(fields) <= set(ViTConfig.model_fields):
+            raise
+        read = ViTConfig.from_dict(fields)
+    return Given(read, None, asked.changes)
+
+
+def _fields(config: ConfigLike) -> Mapping[str, Any]:
+    if isinstance(config, ViTConfig):
+        return config.to_dict()
+    if isinstance(config, Mapping):
+        return config
+    return read_json(Path(config))
+
+
+def parse_changes(texts: list[str]) -> dict[str, Any]:
+    """Reads `["num_heads=12", 'act_layer="gelu"']`; a bare word is a text.
+
+    Raises:
+        ConversionError: For anything else, or for a field that stands twice.
+    """
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        if not sign or not name or name in found:
+            why = "stands twice" if name in found else "expected FIELD=JSON"
+            raise _option(f"--set {printable(text)}: {why}")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            if not value.replace("_", "").isalnum():
+                raise _option(f"--set {printable(text)}: not JSON") from None
+            found[name] = value
+    return found
+
+
+def _option(text: str) -> ConversionError:
+    return refusal(text, kind="config")
+
+
+def with_beside(path: Path, own: ViTConfig, beside: ViTConfig) -> ViTConfig:
+    """Our own config of a file in a library's folder, with what that library's says.
+
+    The library's cannot say all that ours does (how positions are resampled, what was
+    dropped in training), but labels and preprocessing may have been edited there.
+    """
+    issues = [Issue("config", "", found=line) for line in differences(own, beside)]
+    if issues:
+        hint = "The config in the file and the one beside it are of different models."
+        raise ConversionError(issues, file=path, hint=hint)
+    told = beside.to_dict()
+    said = {k: told[k] for k in ("data", "labels", "problem_type") if told[k]}
+    return own.replace(**said)
+
+
+def stamped(config: ViTConfig, origin: Located) -> ViTConfig:
+    """The config with what the hub knows of the model."""
+    source = config.source or SourceConfig()
+    found = {
+        **source.model_dump(mode="json"),
+        "name": origin.name,
+        "revision": origin.revision,
+        "sha256": source.sha256 or origin.sha256,
+        "licence": source.licence or origin.licence,
+        "pretraining_data": source.pretraining_data or origin.datasets,
+    }
+    return config.replace(source=found)
