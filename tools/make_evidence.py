@@ -7,7 +7,8 @@ of dialects in the README is brought up to date, too:
 
 It counts what the other tools recorded: `tests/dialects/keys` (names, shapes and values
 of the library's own models), `tests/dialects/files` (files of libraries, and what the
-library computes from them in float64) and `tests/golden/keras_hub` (presets, likewise).
+library computes from them in float64), `tests/golden/keras_hub` and
+`tests/golden/tf_model` (presets and TensorFlow files, likewise).
 A test holds the file to them.
 """
 
@@ -61,12 +62,22 @@ def files(counts: Counts) -> None:
         counts[case["dialect"].partition("@")[0], library, version, "outputs"] += 1
 
 
-def presets(counts: Counts) -> None:
-    """Presets of keras-hub with recorded outputs."""
-    for path in sorted((ROOT / "tests" / "golden").glob("keras_hub/*/versions.json")):
-        if (path.parent / "outputs.npz").exists():
-            version = json.loads(path.read_text("utf-8"))["keras_hub"]
-            counts["keras_hub", "keras-hub", version, "outputs"] += 1
+FOLDERS = {
+    # folder of goldens: dialect, library, and what its version is called there
+    "keras_hub": ("keras_hub", "keras-hub", "keras_hub"),
+    "tf_model": ("huggingface", "transformers", "transformers"),
+}
+
+
+def folders(counts: Counts) -> None:
+    """Folders that a library wrote, with recorded outputs."""
+    for folder, (dialect, library, key) in FOLDERS.items():
+        for path in sorted(
+            (ROOT / "tests" / "golden").glob(f"{folder}/*/versions.json")
+        ):
+            if (path.parent / "outputs.npz").exists():
+                version = json.loads(path.read_text("utf-8"))[key]
+                counts[dialect, library, version, "outputs"] += 1
 
 
 def evidence() -> dict[str, list[dict[str, Any]]]:
@@ -74,7 +85,7 @@ def evidence() -> dict[str, list[dict[str, Any]]]:
     counts: Counts = Counter()
     keys(counts)
     files(counts)
-    presets(counts)
+    folders(counts)
     found: dict[str, list[dict[str, Any]]] = {}
     entries = sorted(
         {entry[:3] for entry in counts},

@@ -23,7 +23,7 @@ PREPROCESSOR = "preprocessor_config.json"
 _TORCH_INDEX = "pytorch_model.bin.index.json"
 WEIGHTS = (
     *(FOLDER_WEIGHTS, INDEX, "pytorch_model.bin"),
-    *("pytorch_model.pth", "model.pth"),
+    *("pytorch_model.pth", "model.pth", "tf_model.h5"),
 )
 """The names that weights have in a folder; the first that is there counts."""
 

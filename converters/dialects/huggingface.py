@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from converters.dialects import (
     huggingface_dinov2,
+    huggingface_tf,
     huggingface_towers,
     huggingface_video,
     huggingface_vit,
@@ -24,6 +25,7 @@ HUGGINGFACE = Dialect(
         *huggingface_dinov2.VARIANTS,
         *huggingface_towers.VARIANTS,
         *huggingface_video.VARIANTS,
+        *huggingface_tf.VARIANTS,
     ),
     config="huggingface",
 )

@@ -108,6 +108,10 @@ def _foreign_file(path: Path) -> RawFile | None:
         from converters.files.torch_file import TorchFile
 
         return TorchFile(path)
+    if path.name.endswith(".h5") and not path.name.endswith(".weights.h5"):
+        from converters.files.tf_h5_file import TfH5File
+
+        return TfH5File(path)
     if path.name.endswith(".npz"):
         from converters.files.npz_file import NpzFile
 
