@@ -40,7 +40,9 @@ Source = Annotated[
 ]
 Config = Annotated[
     Optional[Path],  # noqa: UP045  (typer reads the annotation at run time)
-    typer.Option("--config", help="The model's config, a JSON file."),
+    typer.Option(
+        "--config", help="The model's config, a JSON file: ours, or the library's own."
+    ),
 ]
 Preset = Annotated[
     Optional[str],  # noqa: UP045

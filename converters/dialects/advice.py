@@ -26,7 +26,7 @@ def advice(missing: list[str], says: Mapping[str, Any], timm: bool = False) -> s
         "norm_eps": "1e-6",
         "act_layer": "'\"gelu\"'",
         "global_pool": "'\"token\"'",
-        "patch_size": "'[16,16,16]'",
+        "patch_size": "'[" + ",".join(["16"] * dims) + "]'",
     }
     sizes = ("embed_dim", "depth", "mlp_dim", "patch_size", "spatial_dims", "in_chans")
     fits = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from typing import Any
 
 from converters.dialects.advice import advice, listed
 from converters.dialects.base import Shapes, Variant
-from converters.report import ConversionError, Issue, refusal
+from converters.report import ConversionError, Issue, printable, refusal
 from converters.rules import BLOCK, CHUNK, DEPTH, ZERO, Row
 from vit_config import ViTConfig
 from vit_config.presets import preset_fields
@@ -212,6 +213,7 @@ def complete(variant: Variant, shapes: Shapes, given: Given, file: Any) -> ViTCo
         says = {**says, **variant.follows(known)}
         _compare(_told(says, known, given), known, variant, file, config)
         return config
+    _check_fields(given.changes, file)
     known = preset_fields(given.preset) if given.preset else {}
     known = {**known, **given.changes}
     says = {**says, **variant.follows({**says, **known})}
@@ -235,6 +237,17 @@ def complete(variant: Variant, shapes: Shapes, given: Given, file: Any) -> ViTCo
     if "pos_embed_tokens" not in fields:
         fields["pos_embed_tokens"] = _pos_tokens(fields, variant, shapes)
     return ViTConfig(**fields)
+
+
+def _check_fields(changes: Mapping[str, Any], file: Any) -> None:
+    """Refuses what is no field, before fields that it was meant for are asked for."""
+    fields = list(ViTConfig.model_fields)
+    for name in changes:
+        if name not in fields:
+            near = difflib.get_close_matches(name, fields, n=1)
+            meant = f'; did you mean "{near[0]}"?' if near else ""
+            text = f'a config has no field "{printable(name)}"{meant}'
+            raise refusal(text, file=file, kind="config")
 
 
 def _flat_channels(fields: dict[str, Any], variant: Variant, shapes: Shapes) -> None:

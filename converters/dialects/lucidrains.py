@@ -80,7 +80,8 @@ def _says_vit(shapes: Shapes) -> Mapping[str, Any]:
     has_class = shapes.get(CLASS, (0,))[0] > 0
     head = "mlp_head.weight" in shapes
     pool = "none" if not head else "token" if has_class else "avg"
-    return {**SHARED, "class_token": has_class, "global_pool": pool}
+    said = {"spatial_dims": 2, "class_token": has_class, "global_pool": pool}
+    return {**SHARED, **said}
 
 
 def _says_3d(shapes: Shapes) -> Mapping[str, Any]:

@@ -40,7 +40,7 @@ def open_reader(
 
         if is_keras_folder(path):
             return KerasFolderReader(path, config)
-    kind = kind or format_of(path)
+    kind = kind or format_of(path, to_read=True)
     if kind == "safetensors":
         from converters.files.safetensors_file import SafetensorsReader
 

@@ -74,8 +74,16 @@ class Reader(Protocol):
         """Closes."""
 
 
-def format_of(path: Path) -> str:
+READ_ONLY = (".pth", ".pt", ".bin", ".ckpt", ".npz", ".index.json")
+"""Suffixes of what other libraries save, which is read and not written."""
+
+
+def format_of(path: Path, to_read: bool = False) -> str:
     """The format that the name of a file says.
+
+    Args:
+        path: The file.
+        to_read: Whether it is a source: what is only read is listed, too, then.
 
     Raises:
         ConversionError: For a suffix this package does not know.
@@ -83,10 +91,15 @@ def format_of(path: Path) -> str:
     for suffix, name in FORMATS.items():
         if path.name.endswith(suffix) and path.name != suffix:
             return name
+    known = (*FORMATS, *READ_ONLY) if to_read else FORMATS
+    torchs = not to_read and path.name.endswith(READ_ONLY[:4])
     raise refusal(
         f'unknown suffix "{printable("".join(path.suffixes[-2:]))}"; known are '
-        + ", ".join(FORMATS),
+        + ", ".join(known),
         file=path,
+        hint="For torch write .safetensors; safetensors.torch.load_file reads it."
+        if torchs
+        else "",
     )
 
 

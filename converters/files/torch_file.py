@@ -6,6 +6,7 @@ There is no fallback. Releases of torch before 2.10 execute code even so
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -155,9 +156,11 @@ def _load(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        first = printable(str(error).partition("\n")[0], 160)
+        # Torch's own text is long, coloured, and says how to read it all the same.
+        named = re.search(r"GLOBAL ([\w.]+)", str(error))
+        what = f" ({printable(named[1], 80)})" if named else ""
         raise refusal(
-            f"it holds more than tensors, and is not read: {first}",
+            f"it holds more than tensors{what}, and is not read",
             file=path,
             hint=_SAVE,
         ) from None
