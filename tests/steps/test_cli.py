@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
-import shlex
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from converters.cli.app import app
+from tests.pages import call, examples, shown
 from tests.steps.common import write
 from vit_config import ViTConfig
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "steps.md"
-EXAMPLE = re.compile(r"```text\n\$ vit-duet (.*?)\n(.*?)```", re.DOTALL)
 
 CONFIG = ViTConfig(
     img_size=224,
@@ -31,26 +27,18 @@ CONFIG = ViTConfig(
 """The model of the page's examples."""
 
 
-def call(folder: Path, line: str):
-    words = shlex.split(line)
-    paths = [str(folder / w) if w.endswith(".safetensors") else w for w in words]
-    return CliRunner().invoke(app, paths)
+EXAMPLES = examples(PAGE)
 
 
-def shown(text: str) -> list[str]:
-    """Lines without what differs from run to run or from test to page."""
-    lines = [line.rstrip() for line in text.strip().splitlines()]
-    lines = [line for line in lines if not line.startswith("fingerprint")]
-    return [re.sub(r"in \d.*", "in ...", line) for line in lines]
-
-
-EXAMPLES = EXAMPLE.findall(PAGE.read_text()) if PAGE.exists() else []
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.mark.parametrize(("line", "output"), EXAMPLES)
 def test_page_shows_what_is_printed(line, output, tmp_path):
     write(tmp_path / "vit.safetensors", CONFIG)
-    result = call(tmp_path, line)
+    result = call(line)
     assert shown(result.output) == shown(output)
 
 
@@ -75,7 +63,7 @@ OPTIONS = {
 def test_every_option_reaches_its_step(options, tmp_path):
     write(tmp_path / "vit.safetensors", CONFIG)
     line = f"convert vit.safetensors out.safetensors --json {options}"
-    result = call(tmp_path, line)
+    result = call(line)
     assert result.exit_code == 0, result.output
     report = json.loads(result.output)
     assert report["steps"][0] == OPTIONS[options]
@@ -92,7 +80,7 @@ def test_missing_and_fold_reach_their_steps(tmp_path):
     del arrays["head.bias"]
     write(tmp_path / "vit.safetensors", config, arrays)
     line = "convert vit.safetensors out.safetensors --json --to monai"
-    result = call(tmp_path, f"{line} --allow-missing head.bias --fold")
+    result = call(f"{line} --allow-missing head.bias --fold")
     assert result.exit_code == 0, result.output
     assert json.loads(result.output)["steps"] == [
         "allow_missing:head.bias:seed=0",
@@ -107,7 +95,7 @@ def test_missing_and_fold_reach_their_steps(tmp_path):
 )
 def test_refusals_exit_1_and_write_nothing(options, tmp_path):
     write(tmp_path / "vit.safetensors", CONFIG)
-    result = call(tmp_path, f"convert vit.safetensors out.safetensors {options}")
+    result = call(f"convert vit.safetensors out.safetensors {options}")
     assert result.exit_code == 1
     assert "nothing written" in result.output
     assert [path.name for path in tmp_path.iterdir()] == ["vit.safetensors"]
