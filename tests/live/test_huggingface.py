@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.live.common import check_outputs, inputs, read, refused
+from tests.live.common import check_outputs, inputs, randomised, read, refused
 
 pytestmark = pytest.mark.peers
 torch = pytest.importorskip("torch")
@@ -81,6 +81,21 @@ def test_outputs(config, model, output, fields):
     found = twin.config
     assert found.norm_eps == fields.get("layer_norm_eps", found.norm_eps)
     assert found.source.dialect.startswith("huggingface@")
+
+
+def test_from_pretrained_takes_a_model_and_another_head():
+    import torch_vit
+
+    model = randomised(vit())
+    x = inputs(2, 3, 32, 32)
+    twin = torch_vit.ViT.from_pretrained(model).eval()
+    before = twin(x).detach().clone()
+    torch.testing.assert_close(before, model(x).logits, rtol=1e-5, atol=1e-5)
+    with torch.no_grad():  # they share no memory
+        model.classifier.bias.add_(1)
+    torch.testing.assert_close(twin(x), before, rtol=0, atol=0)
+    other = torch_vit.ViT.from_pretrained(model, num_classes=7)
+    assert other(x).shape == (2, 7)
 
 
 def test_video():
