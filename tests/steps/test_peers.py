@@ -61,9 +61,9 @@ SETS = {"num_heads": 3, "img_size": 32, "norm_eps": 1e-6, "act_layer": "gelu"}
     ],
 )
 def test_timm_resizes_its_own_file_likewise(old, new, options, tmp_path):
+    source = filled(timm_vit(**old))
     from timm.models.vision_transformer import checkpoint_filter_fn
 
-    source = filled(timm_vit(**old))
     save_file(
         {n: t.numpy() for n, t in source.state_dict().items()},
         tmp_path / "a.safetensors",
@@ -92,9 +92,9 @@ def test_timm_resizes_its_own_file_likewise(old, new, options, tmp_path):
 
 @pytest.mark.parametrize("chans", [1, 4])
 def test_timm_adapts_its_own_kernel_likewise(chans, tmp_path):
+    source = filled(timm_vit())
     from timm.models._manipulate import adapt_input_conv
 
-    source = filled(timm_vit())
     arrays = {n: t.numpy() for n, t in source.state_dict().items()}
     save_file(arrays, tmp_path / "a.safetensors")
     convert(
