@@ -27,6 +27,7 @@ def advice(missing: list[str], says: Mapping[str, Any], timm: bool = False) -> s
         "act_layer": "'\"gelu\"'",
         "global_pool": "'\"token\"'",
         "patch_size": "'[" + ",".join(["16"] * dims) + "]'",
+        "pos_embed": "'\"none\"'",
     }
     sizes = ("embed_dim", "depth", "mlp_dim", "patch_size", "spatial_dims", "in_chans")
     fits = []

@@ -152,6 +152,12 @@ def seen(variant: Variant, shapes: Shapes) -> dict[str, Any]:
         return dims[axis] if len(dims) > axis else None
 
     block = "blocks.0"
+    if has(f"{block}.norm1.weight") and not has(f"{block}.norm1.bias"):
+        raise refusal(
+            "the norms have no bias: RMSNorm, as AIMv2 has it, not LayerNorm",
+            hint="This library has no such norm yet.",
+            kind="config",
+        )
     mlp_dim = dim(f"{block}.mlp.fc2.weight", 1)
     rows = dim(f"{block}.mlp.fc1.weight", 0)
     patches = found.get("patch_embed.proj.weight", ())
@@ -223,6 +229,8 @@ def complete(variant: Variant, shapes: Shapes, given: Given, file: Any) -> ViTCo
     _head_width(fields, variant, shapes)
     missing = [name for name in UNSEEN if name not in fields]
     missing += [name for name in ("patch_size",) if name not in fields]
+    if fields["pos_embed"] == "none" and "pos_embed" not in known:
+        missing.append("pos_embed")  # there may be none, or rotary ones
     if given.preset:
         missing = [n for n in missing if ViTConfig.model_fields[n].is_required()]
     if missing:

@@ -209,8 +209,9 @@ FACEBOOK = Dialect(
         Variant(
             "facebook@deit3",
             Table("facebook@deit3", renamed(_DEIT3)),
-            frozenset({QKV, PATCHES, "blocks.0.gamma_1"}),
-            frozenset({"blocks.0.attn.q_bias", "rope_embed.periods"}),
+            # Of the same names are timm's rotary ViTs: without a position table.
+            frozenset({QKV, PATCHES, "blocks.0.gamma_1", "pos_embed", "cls_token"}),
+            frozenset({"blocks.0.attn.q_bias", "rope_embed.periods", "reg_token"}),
             says=lambda shapes: {
                 **timm.says(shapes),
                 "norm_eps": 1e-6,

@@ -12,18 +12,40 @@ from converters.dialects.base import Dialect, Variant
 from converters.report import printable, refusal
 
 _OTHERS = (
-    # part of a name, and the family that has it
+    # part of a name, and the family that has it; the first that is found counts
     ("swinViT.", "Swin UNETR"),
+    ("rel_pos_h", "SAM's image encoder: windows and relative positions"),
+    ("rel_pos_d", "SAM-Med3D: windows and relative positions"),
+    (".lambda_1", "BEiT or Data2Vec: relative positions"),
     (
         "relative_position_bias_table",
         "a network with relative position bias (Swin, BEiT)",
     ),
-    ("rel_pos_h", "SAM's image encoder: windows and relative positions"),
-    ("rel_pos_d", "SAM-Med3D: windows and relative positions"),
+    (".attn.rel_pos.", "a ViT with relative positions"),
     ("enc_spatial_transformer", "CT-CLIP's CTViT"),
     ("down_projection.proj", "Primus or EVA of nnU-Net"),
     ("rope_embed.periods", "DINOv3: rotary positions"),
-    ("attention_pool_latent", "MONAI's NaViT"),
+    ("embeddings.patch_embeddings.weight", "DINOv3: rotary positions"),
+    ("predictor.embeddings.mask_tokens", "V-JEPA 2: rotary positions"),
+    ("attn_pool_quer", "NaViT: images of several sizes in one sequence"),
+    ("temporal_attention.", "TimeSformer: attention over time and space apart"),
+    (".stages.0.layers.0.attn.", "Hiera"),
+    ("head.fc.weight", "Hiera or another hierarchical network"),
+    ("detection_tokens", "YOLOS"),
+    ("rms_norm", "AIMv2: another norm"),
+    (".attn.proj_l.", "CaiT"),
+    ("patch_transformer.layers.", "CaiT"),
+    (".attn.temperature", "XCiT"),
+    ("patch_embed.backbone.", "a hybrid: convolutions before the blocks"),
+    ("embeds.pos_embed", "timm's NaFlexViT"),
+    ("blocks.0.in_proj.weight", "a ViT with parallel blocks"),
+    ("encoder.layer.0.attention.qkv.", "ViTDet"),
+)
+_LAST = (
+    # what a plain ViT may have, too, but not a file that no dialect fits
+    ("blocks.0.gamma_1", "a ViT with rotary positions (DINOv3, EVA)"),
+    ("blocks.0.attn.q_bias", "EVA or BEiT"),
+    ("blocks.0.mlp.fc1_g.", "EVA or AIMv2"),
 )
 
 
@@ -70,6 +92,9 @@ def recognise(
     """
     found = matches(names, spec, prefix)
     if len(found) == 1:
+        family = _family(names, found[0].prefix, _OTHERS)
+        if family:
+            raise refusal(family, file=file, hint=_HINT)
         return found[0]
     if found:
         listed = "; ".join(str(match) for match in found[:6])
@@ -141,10 +166,21 @@ def _prefixes(names: set[str], variant: Variant) -> list[str]:
     return sorted(start for start in ends if not start or start[-1] in "./")
 
 
-def _why_none(names: Collection[str], spec: str | None, prefix: str | None) -> str:
-    for part, family in _OTHERS:
-        if any(part in name for name in names):
+def _family(
+    names: Collection[str], prefix: str, known: tuple[tuple[str, str], ...]
+) -> str:
+    """Whose names these are, in words, if they are not a plain ViT's."""
+    own = [name for name in names if name.startswith(prefix)]
+    for part, family in known:
+        if any(part in name for name in own):
             return f"this looks like {family}, which is not a plain ViT"
+    return ""
+
+
+def _why_none(names: Collection[str], spec: str | None, prefix: str | None) -> str:
+    family = _family(names, "", (*_OTHERS, *_LAST))
+    if family:
+        return family
     where = "" if prefix is None else f' behind "{printable(prefix)}"'
     if spec is None:
         return f"the names{where} are those of no dialect known here"

@@ -113,10 +113,12 @@ VIDEOMAE = Dialect(
             frozenset(
                 {
                     "cls_token",
+                    "reg_token",
                     "blocks.0.attn.relative_position_bias_table",
                     "rel_pos_bias.relative_position_bias_table",
                 }
             ),
+            fits=lambda shapes: len(shapes["patch_embed.proj.weight"]) == 5,
             says=_says,
             computed=positions.VIDEOMAE,
             holds=demands.both(

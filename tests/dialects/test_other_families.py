@@ -1,0 +1,55 @@
+"""Networks that are no plain ViTs are refused, and by their names.
+
+`other_families.json` holds what the real libraries call their tensors; it is made by
+`tools/make_other_families.py`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from converters.dialects.derive import Given, complete
+from converters.dialects.recognise import recognise
+from converters.report import ConversionError
+from vit_config.strict_json import strict_object
+
+FILE = Path(__file__).parent / "other_families.json"
+NETWORKS = strict_object(FILE.read_bytes())["networks"]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("prefix", ["", "model."])
+def test_refused_by_name(name: str, prefix: str) -> None:
+    entry = NETWORKS[name]
+    shapes = {prefix + n: tuple(shape) for n, shape in entry["tensors"].items()}
+    with pytest.raises(ConversionError) as error:
+        match = recognise(shapes)
+        own = {n.removeprefix(match.prefix): s for n, s in shapes.items()}
+        complete(match.variant, own, Given(), "file")
+    assert entry["family"] in str(error.value)
+
+
+def test_no_positions_are_not_taken_for_granted() -> None:
+    """Rotary positions leave no trace in a file: who has none must say so."""
+    names = ("cls_token", "patch_embed.proj.weight", "blocks.0.attn.qkv.weight")
+    shapes = dict(zip(names, ((1, 1, 12), (12, 3, 4, 4), (36, 12)), strict=True))
+    shapes |= {
+        f"blocks.0.{norm}.{leaf}": (12,)
+        for norm in ("norm1", "norm2")
+        for leaf in ("weight", "bias")
+    }
+    shapes |= {"blocks.0.mlp.fc1.weight": (20, 12), "blocks.0.mlp.fc2.weight": (12, 20)}
+    match = recognise(shapes, "timm")
+    given = {
+        "num_heads": 3,
+        "img_size": 8,
+        "norm_eps": 1e-6,
+        "act_layer": "gelu",
+        "global_pool": "token",
+    }
+    with pytest.raises(ConversionError, match="pos_embed is not in this file"):
+        complete(match.variant, shapes, Given(changes=given), "file")
+    told = Given(changes={**given, "pos_embed": "none"})
+    assert complete(match.variant, shapes, told, "file").pos_embed == "none"
