@@ -39,6 +39,7 @@ TRAINING = frozenset(
         "lr_scheduler",
         "lr_schedulers",
         "native_amp",
+        "opt",
         "optim",
         "optimizer",
         "optimizer_state_dict",

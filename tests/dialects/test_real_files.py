@@ -20,7 +20,7 @@ from safetensors.numpy import load_file, save_file
 from converters.conversion import convert, read_checked
 from converters.dialects import find
 from converters.dialects.base import Variant
-from converters.report import ConversionReport
+from converters.report import ConversionError, ConversionReport
 from tests.dialects.common import same
 from tests.fill import fill, image
 
@@ -133,3 +133,30 @@ def prefix_of(own: set[str], names: set[str]) -> str:
     starts = [name.removesuffix(one) for name in names if name.endswith(one)]
     (found,) = [s for s in starts if {s + name for name in own} <= names]
     return found
+
+
+def test_a_training_checkpoint_of_v_jepa(tmp_path: Path) -> None:
+    """As its training saves it: three networks, the optimizer under numbers."""
+    _, options, arrays = library_file("facebook_vjepa", tmp_path)
+    start = "encoder.module.backbone."
+    own = {n: torch.from_numpy(v) for n, v in arrays.items() if n.startswith(start)}
+    names = {n.removeprefix("encoder."): v for n, v in own.items()}
+    checkpoint = {
+        "encoder": names,
+        "target_encoder": {n: v * 2 for n, v in names.items()},
+        "predictor": {"module.backbone.predictor_norm.bias": torch.ones(24)},
+        "opt": {"state": {0: {"step": torch.ones(())}}, "param_groups": [{"lr": 0.1}]},
+        "scaler": {"scale": 2.0},
+        "epoch": 3,
+        "loss": 0.5,
+    }
+    torch.save(checkpoint, tmp_path / "latest.pth.tar.pt")
+    source, out = tmp_path / "latest.pth.tar.pt", tmp_path / "c.safetensors"
+    told = {k: v for k, v in options.items() if k != "prefix"}
+    with pytest.raises(ConversionError, match="more than one model fits"):
+        convert(source, out, **told)
+    report = convert(source, out, **told, prefix="target_encoder.module.backbone.")
+    found = load_file(out)["blocks.1.mlp.fc2.weight"]
+    wanted = own[f"{start}blocks.1.mlp.fc2.weight"].numpy() * 2
+    assert np.array_equal(found, wanted)
+    assert report.steps == ("take_prefix:target_encoder.module.backbone.",)
