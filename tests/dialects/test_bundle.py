@@ -188,6 +188,23 @@ def test_network_that_cannot_be_held_is_refused_by_name(
         ({**TRANSFORMS[4], "colour": 1}, "colour=1 cannot be held"),
         ({"_target_": "Resized", "spatial_size": [1]}, "mode='area' cannot be held"),
         ({"_target_": "NormalizeIntensityd", "nonzero": True}, "nonzero=True"),
+        ({"_target_": "Lambdad", "func": "$lambda x: -x"}, "(Lambda): cannot be held"),
+        ({"_target_": "NormalizeIntensityd"}, "after one that sets intensity"),
+        ({"_target_": "NormalizeIntensityd", "divisor": 2}, "the other is each scan's"),
+        (
+            {"_target_": "NormalizeIntensityd", "subtrahend": [1] * 3, "divisor": 2},
+            "mean of 3 channels, not 2",
+        ),
+        (
+            {"_target_": "Orientationd", "axcodes": "RAS"},
+            "(Orientation): after one that sets spacing_mm",
+        ),
+        ({"_target_": "Spacingd", "pixdim": [1.5, 2]}, "for each of three axes"),
+        ({"_target_": "Spacingd", "pixdim": [-1, 2, 2]}, "for each of three axes"),
+        (
+            {"_target_": "Resized", "spatial_size": [9, 9, 9], "mode": "bilinear"},
+            "spatial_size=[9, 9, 9]; the network's img_size is [16, 12, 20]",
+        ),
     ],
 )
 def test_transform_that_cannot_be_held_is_refused_with_the_way_out(
@@ -225,6 +242,35 @@ def test_intensities(transform: dict[str, Any], data: dict[str, Any]) -> None:
     found = model(preprocessing=[transform]).data
     assert found is not None and found.intensity is not None
     assert {k: getattr(found.intensity, k) for k in data} == data
+
+
+def test_window_is_before_mean_and_deviation() -> None:
+    plain = {"_target_": "NormalizeIntensityd", "subtrahend": 0.5, "divisor": [0.2, 3]}
+    found = model(preprocessing=[TRANSFORMS[4], plain]).data
+    assert found is not None and found.intensity is not None
+    assert (found.mean, found.std) == ((0.5, 0.5), (0.2, 3.0))
+    assert "after one that sets mean" in problems(preprocessing=[plain, TRANSFORMS[4]])
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        {"_target_": "ScaleIntensityd"},
+        {"_target_": "NormalizeIntensityd"},
+        {"_target_": "Orientationd", "axcodes": "RA"},
+        TRANSFORMS[4],
+    ],
+)
+def test_what_only_volumes_have_is_not_left_out_of_a_plane(
+    transform: dict[str, Any],
+) -> None:
+    plane = {**ARGUMENTS, "_target_": "ViT", "spatial_dims": 2}
+    plane |= {"img_size": [16, 12], "patch_size": 4}
+    text = problems(network_def=plane, preprocessing=[transform])
+    assert "cannot be held of a 2D model" in text
+    pixels = {**TRANSFORMS[4], "a_min": 0, "a_max": 255}
+    found = model(network_def=plane, preprocessing=[pixels]).data
+    assert found is not None and found.input_range == (0.0, 1.0)
 
 
 def test_resize() -> None:

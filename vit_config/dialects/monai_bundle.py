@@ -126,13 +126,14 @@ def read_bundle(
     dims = fields.get("spatial_dims", 3)
     if transforms:
         problems: list[str] = []
-        data = _preprocessing(config, language, problems)
+        data = _preprocessing(config, language, fields, problems)
         said = _metadata(metadata, fields, problems)
+        if dims == 2:
+            problems += _plane_problems(data)
+            data = {k: v for k, v in data.items() if k not in _VOLUME}
         if problems:
             hint = "leave them out with --set data=null"
             raise ConfigError([f"{line}; {hint}" for line in problems], WHAT)
-        if dims == 2:
-            data = {k: v for k, v in data.items() if k not in _VOLUME}
         fields["data"] = data or None
         fields |= said
         fields |= _postprocessing(config, language, fields)
@@ -141,6 +142,16 @@ def read_bundle(
 
 
 _VOLUME = {"orientation", "spacing_mm", "intensity", "axes"}
+_BYTES = {"kind": "window", "low": 0.0, "high": 255.0}
+
+
+def _plane_problems(data: Mapping[str, Any]) -> list[str]:
+    """What is said of volumes only; pixels from 0 to 255 are an image's anyway."""
+    return [
+        f"preprocessing: {key} {data[key]!r} cannot be held of a 2D model"
+        for key in sorted(_VOLUME & set(data))
+        if data[key] != _BYTES
+    ]
 
 
 # ---- network ----------------------------------------------------------------------
@@ -224,8 +235,12 @@ def _transforms(
 
 
 def _preprocessing(
-    config: Mapping[str, Any], language: Language, problems: list[str]
+    config: Mapping[str, Any],
+    language: Language,
+    fields: Mapping[str, Any],
+    problems: list[str],
 ) -> dict[str, Any]:
+    """What the transforms say together; several of a kind, or in another order, no."""
     data: dict[str, Any] = {}
     for i, (name, item) in enumerate(_transforms(config, language, "preprocessing")):
         if name in PASSED_OVER or name.startswith("Rand"):
@@ -241,12 +256,52 @@ def _preprocessing(
                 for key, value in item.items()
                 if key not in ("_target_", "keys", "allow_missing_keys", *_MARKS)
             }
-            data |= reader(given)
+            found = _fitting(reader(dict(given)), given, fields)
+            late = [key for key in _BEFORE.get(name, ()) if key in data]
+            late += [key for key in found if data.get(key, found[key]) != found[key]]
+            if late:
+                raise ValueError(f"after one that sets {late[0]}: cannot be held")
+            data |= found
         except ConfigError as error:
             problems += error.problems
         except (KeyError, TypeError, ValueError) as error:
             problems.append(f"{where}: {error}")
     return data
+
+
+_INTENSITY = ("mean", "std")  # of the values that a window or the like leaves
+_BEFORE = {
+    # transform: what is said of its result, and so must not stand there before it
+    "Orientation": ("spacing_mm",),
+    "ScaleIntensity": _INTENSITY,
+    "ScaleIntensityRange": _INTENSITY,
+    "ScaleIntensityRangePercentiles": _INTENSITY,
+    "NormalizeIntensity": _INTENSITY,
+}
+
+
+def _fitting(
+    found: dict[str, Any], given: Mapping[str, Any], fields: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What a transform says, if it is of inputs of this network.
+
+    Raises:
+        ValueError: If it has other channels, or another size.
+    """
+    channels = fields["in_chans"]
+    for key in _INTENSITY:
+        if key in found and len(found[key]) == 1:
+            found[key] = found[key] * channels
+        if key in found and len(found[key]) != channels:
+            raise ValueError(f"{key} of {len(found[key])} channels, not {channels}")
+    size, dims = given.get("spatial_size"), fields.get("spatial_dims", 3)
+    wanted, size = (
+        list(n) if isinstance(n, list | tuple) else [n] * dims
+        for n in (fields["img_size"], size)
+    )
+    if "spatial_size" in given and size != wanted:
+        raise ValueError(f"spatial_size={size}; the network's img_size is {wanted}")
+    return found
 
 
 def _postprocessing(

@@ -12,7 +12,7 @@ from typing import Any
 PASSED_OVER = {
     # they load, hand on, or only change how values are stored
     *("LoadImage", "EnsureChannelFirst", "AddChannel", "AsChannelFirst"),
-    *("EnsureType", "ToTensor", "ToDevice", "CastToType", "Identity", "Lambda"),
+    *("EnsureType", "ToTensor", "ToDevice", "CastToType", "Identity"),
     *("SelectItems", "DeleteItems", "CopyItems", "RenameKeys", "SaveImage"),
 }
 
@@ -38,8 +38,10 @@ def _spacing(given: dict[str, Any]) -> dict[str, Any]:
     for key in ("mode", "padding_mode", "align_corners", "dtype"):
         given.pop(key, None)  # of the resampling, which is not kept
     _only(given, diagonal=False, scale_extent=False, recompute_affine=False)
-    sizes = size if isinstance(size, list) else [size] * 3
-    return {"spacing_mm": [float(value) for value in sizes]}
+    sizes = [float(value) for value in (size if isinstance(size, list) else [size] * 3)]
+    if len(sizes) != 3 or min(sizes) <= 0:
+        raise ValueError(f"pixdim={size!r}: a spacing for each of three axes")
+    return {"spacing_mm": sizes}
 
 
 def _window(given: dict[str, Any]) -> dict[str, Any]:
@@ -83,13 +85,13 @@ def _normalise(given: dict[str, Any]) -> dict[str, Any]:
     if mean is None and std is None:
         _only(given, nonzero=False, channel_wise=(False, True))
         return {"intensity": {"kind": "zscore"}}
+    if mean is None or std is None:
+        raise ValueError("subtrahend or divisor alone: the other is each scan's own")
     _only(given, nonzero=False, channel_wise=(False, True))
-    found = {}
-    for key, value in (("mean", mean), ("std", std)):
-        if value is not None:
-            values = value if isinstance(value, list) else [value]
-            found[key] = [float(item) for item in values]
-    return found
+    return {
+        key: [float(item) for item in (value if isinstance(value, list) else [value])]
+        for key, value in (("mean", mean), ("std", std))
+    }
 
 
 _MODES = {"nearest": "nearest", "trilinear": "bilinear"}
