@@ -203,7 +203,10 @@ def table(
         Optional[str],  # noqa: UP045
         typer.Argument(help="A preset, for example vit-b16-224; none: the rules."),
     ] = None,
-    config: Config = None,
+    config: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--config", help="The model's config, a JSON file of ours."),
+    ] = None,
     dialects: Annotated[
         bool,
         typer.Option(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from converters.engine import Pipe, Source
 from converters.files.base import FORMATS, Reader, format_of
+from converters.report import refusal
 from converters.rules import KERAS
 from vit_config import ViTConfig
 
@@ -40,6 +41,8 @@ def open_reader(
 
         if is_keras_folder(path):
             return KerasFolderReader(path, config)
+    if kind is None and not path.name.endswith(tuple(FORMATS)):
+        _check_there(path)
     kind = kind or format_of(path, to_read=True)
     if kind == "safetensors":
         from converters.files.safetensors_file import SafetensorsReader
@@ -52,6 +55,19 @@ def open_reader(
     from converters.files.h5_file import WeightsH5Reader
 
     return WeightsH5Reader(path, config)
+
+
+def _check_there(path: Path) -> None:
+    """Says what a name without a suffix stands for, before the suffix is asked for."""
+    if path.is_dir():
+        raise refusal(
+            "a folder in which there is no model: no weights with a config beside them",
+            file=path,
+            hint=f"Expected {FOLDER_WEIGHTS} (or its index) and {FOLDER_CONFIG}; or name "
+            "the weights.",
+        )
+    if not path.exists():
+        raise refusal("no such file or folder", file=path)
 
 
 def folder_config(folder: Path) -> ViTConfig | None:

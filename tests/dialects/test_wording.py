@@ -38,6 +38,7 @@ def test_flat_patches_of_a_volume_are_asked_for_in_3d(tmp_path):
 
 
 def test_suffixes_that_are_read_are_more_than_those_written(tmp_path):
+    (tmp_path / "a.zip").write_bytes(b"anything")
     text = told(tmp_path / "a.zip", tmp_path / "a.keras")
     assert ".pth" in text and ".npz" in text
     save_file({"a": np.zeros(1, np.float32)}, tmp_path / "a.safetensors")
@@ -45,6 +46,15 @@ def test_suffixes_that_are_read_are_more_than_those_written(tmp_path):
     assert ".keras" in text and ".pth" not in text
     text = told(tmp_path / "a.safetensors", tmp_path / "a.pth")
     assert "For torch write .safetensors" in text
+
+
+def test_source_that_is_not_there_and_folder_without_a_model(tmp_path):
+    text = told(tmp_path / "nothing", tmp_path / "a.keras")
+    assert "no such file or folder" in text and "suffix" not in text
+    (tmp_path / "empty").mkdir()
+    text = told(tmp_path / "empty", tmp_path / "a.keras")
+    assert "a folder in which there is no model" in text
+    assert "model.safetensors" in text and "config.json" in text
 
 
 def test_whole_module_in_a_file_is_named(tmp_path):
