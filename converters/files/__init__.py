@@ -63,8 +63,8 @@ def _check_there(path: Path) -> None:
         raise refusal(
             "a folder in which there is no model: no weights with a config beside them",
             file=path,
-            hint=f"Expected {FOLDER_WEIGHTS} (or its index) and {FOLDER_CONFIG}; or name "
-            "the weights.",
+            hint=f"Expected {FOLDER_WEIGHTS} or its index, and {FOLDER_CONFIG}; or "
+            "name the weights.",
         )
     if not path.exists():
         raise refusal("no such file or folder", file=path)
