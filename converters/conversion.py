@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from converters.checking import Checked, checked
 from converters.dialects.asked import Asked
+from converters.dialects.folders import parts_of
 from converters.dialects.opening import open_source
-from converters.files import FOLDER_WEIGHTS
 from converters.files.atomic import check_output
 from converters.files.folder import check_folder
 from converters.folders import FOLDERS, KERAS_FOLDER, check_target, save_folder
@@ -135,7 +135,7 @@ def convert(
     if folder:
         check_folder(target, (origin,), force)
     else:
-        check_output(target, (origin, origin / FOLDER_WEIGHTS), force)
+        check_output(target, parts_of(origin), force)
     verify = verify or default_verify(kind)
     backend = backend_for(verify, target, kind)
     globs = (allow_missing,) if isinstance(allow_missing, str) else allow_missing

@@ -19,11 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from converters.dialects.folders import (
+    ADAPTER,
     BUNDLE_CONFIGS,
     BUNDLE_WEIGHTS,
     INDEX,
     PREPROCESSOR,
     WEIGHTS,
+    adapter_problem,
 )
 from converters.extras import optional
 from converters.files import FOLDER_CONFIG, FORMATS
@@ -131,6 +133,8 @@ def chosen(names: list[str], file: str | None, repo: str) -> list[str]:
         if file not in names:
             raise refusal(f'has no file "{printable(file)}"', file=repo)
         return [file, *(name for name in beside if name == CARD)]
+    if ADAPTER in names:
+        raise adapter_problem(repo)
     for name in WEIGHTS:
         if name in names:
             shards = [n for n in names if _SHARD.fullmatch(n)] if name == INDEX else []

@@ -7,13 +7,19 @@ the caller gives a config or a preset, the folder's own is not read.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from converters.files import FOLDER_CONFIG, FOLDER_WEIGHTS
-from converters.files.keras_hub_file import is_preset, preset_config
-from converters.report import printable, refusal
+from converters.files.keras_hub_file import (
+    TASK_WEIGHTS,
+    WEIGHTS as BACKBONE_WEIGHTS,
+    is_preset,
+    preset_config,
+)
+from converters.report import ConversionError, printable, refusal
 from vit_config import ConfigError, ViTConfig
 from vit_config.strict_json import JsonError, strict_object
 
@@ -32,6 +38,27 @@ BUNDLE_CONFIGS = (
 )
 BUNDLE_WEIGHTS = ("models/model.safetensors", "models/model.pt", "models/model.pth")
 """Where a MONAI bundle has them."""
+
+
+PRESET_WEIGHTS = (BACKBONE_WEIGHTS, TASK_WEIGHTS)
+
+ADAPTER = "adapter_config.json"
+"""Beside the weights it means: the model is these and an adapter's."""
+
+
+def parts_of(source: Path) -> tuple[Path, ...]:
+    """The files that a file or folder of weights may be read from."""
+    from converters.files.sharded_file import shards_of
+
+    index = source / INDEX if source.is_dir() else source
+    files = [source]
+    if source.is_dir():
+        names = (*WEIGHTS, *BUNDLE_WEIGHTS, *PRESET_WEIGHTS)
+        files += [source / name for name in names]
+    if index.name.endswith(".index.json"):
+        with suppress(ConversionError):  # said when it is opened
+            files += shards_of(index)
+    return tuple(files)
 
 
 @dataclass(frozen=True)
@@ -109,6 +136,8 @@ def _bundle(path: Path, configured: bool, transforms: bool) -> Folder | None:
 
 def _weights(path: Path) -> Path:
     both_problem(path)
+    if (path / ADAPTER).exists():
+        raise adapter_problem(path)
     for name in WEIGHTS:
         if (path / name).exists():
             return path / name
@@ -117,6 +146,16 @@ def _weights(path: Path) -> Path:
         hint = "Sharded .bin files are not read; save the model as safetensors."
     listed = ", ".join(WEIGHTS)
     raise refusal(f"there are no weights in it: none of {listed}", file=path, hint=hint)
+
+
+def adapter_problem(path: Path | str) -> ConversionError:
+    """What to say of a folder with an adapter beside the weights."""
+    return refusal(
+        f"{ADAPTER} is there: an adapter changes what these weights compute",
+        file=path,
+        hint="Merge it (peft: merge_and_unload) and save the model; or name the file "
+        "of weights, to have them without it.",
+    )
 
 
 def both_problem(path: Path) -> None:

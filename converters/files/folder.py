@@ -31,11 +31,15 @@ def check_folder(target: Path, sources: tuple[Path, ...], force: bool) -> None:
     """
     if not target.parent.is_dir():
         raise refusal(f"no such folder: {target.parent}", file=target)
+    if target.name in ("", ".."):
+        raise refusal("name the folder itself; it is made anew", file=target)
     if os.path.lexists(target) and not target.is_dir():
         raise refusal("a file, not a folder", file=target)
     for source in sources:
         with suppress(OSError):
-            inside = source.resolve().is_relative_to(target.resolve())
+            # The hub's cache links its files: the link lies in the folder, too.
+            places = source.resolve(), source.parent.resolve() / source.name
+            inside = any(place.is_relative_to(target.resolve()) for place in places)
             if target.is_dir() and inside:
                 raise refusal("the source lies in it", file=target)
     if target.is_symlink():

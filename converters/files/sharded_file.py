@@ -119,6 +119,15 @@ def _weight_map(path: Path) -> dict[str, str]:
     return dict(found)
 
 
+def shards_of(index: Path) -> tuple[Path, ...]:
+    """The files that an index says, whether they are there or not.
+
+    Raises:
+        ConversionError: If it is no index.
+    """
+    return tuple(index.parent / name for name in set(_weight_map(index).values()))
+
+
 def _inside(index: Path, name: str) -> Path:
     """The shard of that name, if it lies in the folder of the index itself."""
     problem = ""

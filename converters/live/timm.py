@@ -119,6 +119,8 @@ def read(walk: Walk, kind: str) -> Found:
         "final_norm": final_norm,
         "fc_norm": bool(after),
         "fc_norm_eps": next((e for e in after.values() if e != eps), None),
+        # Where there is a table, its weights say so.
+        **({"pos_embed": "none"} if root.pos_embed is None else {}),
         "pos_embed_tokens": "patch" if root.no_embed_class else "all",
         "pos_resize": "bicubic_aa",
         "global_pool": pool,
@@ -130,7 +132,7 @@ def read(walk: Walk, kind: str) -> Found:
         "proj_drop_rate": walk.agree(facts.proj_drops, 0.0),
         "attn_drop_rate": walk.agree(facts.attn_drops, 0.0),
         "drop_path_rate": walk.growing(facts.drop_paths, depth),
-        **_data(getattr(root, "pretrained_cfg", None)),
+        **_data(getattr(root, "pretrained_cfg", None), _channels(walk)),
     }
     return Found("timm", "timm", fields)
 
@@ -260,8 +262,15 @@ def _tokens(walk: Walk, root: Any, distilled: bool) -> None:
             walk.issue(name, repr(getattr(root, name)), f"{value!r}, as the tokens are")
 
 
-def _data(cfg: Any) -> Mapping[str, Any]:
-    """Preprocessing of the pretrained weights, as far as it is stated."""
+def _channels(walk: Walk) -> int:
+    return int(getattr(walk.modules.get("patch_embed.proj"), "in_channels", 0))
+
+
+def _data(cfg: Any, channels: int) -> Mapping[str, Any]:
+    """Preprocessing of the pretrained weights, as far as it is stated.
+
+    Mean and deviation of other channels than the model's say nothing of it.
+    """
     if not isinstance(cfg, Mapping):
         return {}
     take: dict[str, Callable[[Any], Any]] = {
@@ -272,6 +281,11 @@ def _data(cfg: Any) -> Mapping[str, Any]:
         "crop_mode": lambda v: v if v in ("center", "squash", "border") else None,
     }
     data = {key: read(cfg[key]) for key, read in take.items() if cfg.get(key)}
+    for key in ("mean", "std"):
+        if len(data.get(key, ())) == 1:
+            data[key] *= channels
+        if len(data.get(key, ())) != channels:
+            data.pop(key, None)
     return {"data": {**data, "input_range": (0.0, 1.0)}} if data else {}
 
 

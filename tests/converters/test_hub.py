@@ -190,6 +190,13 @@ def test_other_files_are_no_weights() -> None:
         chosen(["README.md", "notes.txt", "sub/x.safetensors"], None, "org/name")
 
 
+def test_adapter_beside_the_weights_is_not_passed_over() -> None:
+    names = ["adapter_config.json", "config.json", "model.safetensors"]
+    with pytest.raises(converters.ConversionError, match="an adapter changes what"):
+        chosen(names, None, "org/name")
+    assert chosen(names, "model.safetensors", "org/name") == ["model.safetensors"]
+
+
 def test_paths_are_no_ids(tmp_path: Path) -> None:
     assert not is_hub("hf/org/name") and not is_hub(Path("hf://org/name"))
     assert is_hub("hf://org/name")

@@ -303,6 +303,36 @@ def test_source_is_never_the_target(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "out")
     with pytest.raises(converters.ConversionError, match="the source lies in it"):
         converters.convert(inner, tmp_path / "link", force=True)
+    # As in the hub's cache: the files of a folder are links to elsewhere.
+    cached = tmp_path / "snapshot" / "model.safetensors"
+    cached.parent.mkdir()
+    cached.symlink_to(source)
+    with pytest.raises(converters.ConversionError, match="the source lies in it"):
+        converters.convert(cached, cached.parent, force=True)
+    assert cached.is_symlink()
+
+
+def test_shard_of_the_source_is_never_the_target(tmp_path: Path) -> None:
+    source = file_of(tmp_path / "x.safetensors", PLAIN)
+    shards = tmp_path / "shards"
+    converters.convert(source, shards, to_dialect="timm", max_shard_size="20KB")
+    first = min(shards.glob("model-*.safetensors"))
+    before = first.read_bytes()
+    for start in (shards, shards / "model.safetensors.index.json"):
+        with pytest.raises(converters.ConversionError, match="the source itself"):
+            converters.convert(start, first, force=True)
+    assert first.read_bytes() == before
+
+
+def test_the_folder_one_stands_in_is_no_target(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = file_of(tmp_path / "x.safetensors", PLAIN)
+    (tmp_path / "new").mkdir()
+    monkeypatch.chdir(tmp_path / "new")
+    for target in (".", ".."):
+        with pytest.raises(converters.ConversionError, match="name the folder itself"):
+            converters.convert(source, target)
 
 
 @pytest.mark.parametrize("there", [False, True])

@@ -126,6 +126,14 @@ def test_folder_without_weights_says_what_it_looked_for(tmp_path: Path) -> None:
     assert "Sharded .bin files are not read" in str(caught.value)
 
 
+def test_adapter_beside_the_weights_is_not_passed_over(tmp_path: Path) -> None:
+    source, _ = timm_folder(tmp_path / "hub", timm_config())
+    (source / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    with pytest.raises(converters.ConversionError, match="an adapter changes what"):
+        converters.convert(source, tmp_path / "out.safetensors")
+    assert not (tmp_path / "out.safetensors").exists()
+
+
 def test_weights_that_are_not_the_configs_are_refused(tmp_path: Path) -> None:
     source, _ = timm_folder(tmp_path / "hub", timm_config())
     fields = timm_config()

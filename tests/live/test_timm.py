@@ -22,6 +22,7 @@ BASE = {
     "num_heads": 3,
     "num_classes": 5,
 }
+SMALL = {"img_size": (32, 24), "patch_size": 8, "embed_dim": 24, "depth": 2}
 EPS5 = partial(nn.LayerNorm, eps=1e-5)
 
 
@@ -55,6 +56,17 @@ VARIANTS = {
 def test_outputs(name):
     twin = check_outputs(plain(**VARIANTS[name]), inputs(2, 3, 32, 24))
     assert twin.config.norm_eps == (1e-5 if name == "clip" else 1e-6)
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_statistics_of_other_channels_are_left_out(channels):
+    name = "vit_tiny_patch16_224"
+    model = timm.create_model(name, in_chans=channels, **SMALL)
+    twin = check_outputs(model, inputs(2, channels, 32, 24))
+    data = twin.config.data
+    assert (data.mean, data.std) == (None, None) and data.crop_pct
+    data = check_outputs(timm.create_model(name, **SMALL), inputs(2, 3, 32, 24))
+    assert data.config.data.mean == (0.5, 0.5, 0.5)
 
 
 @pytest.mark.parametrize("kind", ["SwiGLU", "SwiGLUPacked"])
