@@ -28,7 +28,7 @@ from converters.dialects.folders import (
     adapter_problem,
 )
 from converters.extras import optional
-from converters.files import FOLDER_CONFIG, FORMATS
+from converters.files import FOLDER_CONFIG, FORMATS, keras_hub_file
 from converters.report import ConversionError, printable, refusal
 
 SCHEME = "hf://"
@@ -139,6 +139,8 @@ def chosen(names: list[str], file: str | None, repo: str) -> list[str]:
         if name in names:
             shards = [n for n in names if _SHARD.fullmatch(n)] if name == INDEX else []
             return [*shards, name, *beside]
+    if {keras_hub_file.METADATA, keras_hub_file.WEIGHTS, FOLDER_CONFIG} <= {*names}:
+        return [n for n in (*keras_hub_file.FILES, CARD) if n in names]
     configs = [name for name in BUNDLE_CONFIGS if name in names]
     weights = [name for name in BUNDLE_WEIGHTS if name in names]
     if configs and weights:

@@ -161,5 +161,10 @@ CHECKPOINTS = (
         f"{_GOOGLE}/big_vision/siglip/webli_en_b16_224_63724782.npz",
         {"changes": {"img_size": 224}},
     ),
+    Checkpoint(
+        "keras_vit_b16_imagenet",
+        "keras_hub",
+        "hf://keras/vit_base_patch16_224_imagenet",
+    ),
 )
 """None has been converted so far: addresses are from the projects' own pages."""

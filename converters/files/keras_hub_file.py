@@ -26,6 +26,9 @@ from vit_config.strict_json import JsonError, strict_object
 CONFIG, TASK, CONVERTER = "config.json", "task.json", "image_converter.json"
 WEIGHTS, TASK_WEIGHTS = "model.weights.h5", "task.weights.h5"
 METADATA = "metadata.json"
+FILES = (CONFIG, METADATA, TASK, CONVERTER, WEIGHTS, TASK_WEIGHTS)
+"""What is read of a preset, as far as it is there."""
+
 BACKBONE, CLASSIFIER = "keras_hub>ViTBackbone", "keras_hub>ViTImageClassifier"
 VERSION = "0.32.0"
 RATE = 5e-5  # of a classifier that nobody compiled otherwise

@@ -12,9 +12,11 @@ from typer.testing import CliRunner
 
 import converters
 from converters.cli.app import app
+from converters.files.keras_hub_file import FILES
 from converters.hub import chosen, is_hub
 from tests.converters.cases import write_canonical
 from tests.dialects.common import MONAI, monai_file
+from tests.dialects.test_keras_hub import preset
 from tests.dialects.test_library_folders import timm_config, timm_folder
 from tests.fill import fill_weights
 from tests.hub_server import Hub, Repo, serving
@@ -195,6 +197,21 @@ def test_adapter_beside_the_weights_is_not_passed_over() -> None:
     with pytest.raises(converters.ConversionError, match="an adapter changes what"):
         chosen(names, None, "org/name")
     assert chosen(names, "model.safetensors", "org/name") == ["model.safetensors"]
+
+
+def test_preset_of_keras_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = preset("classifier", tmp_path / "repo")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    with serving({"keras/vit": Repo(folder, {"main": "d" * 40})}) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+        report = converters.convert("hf://keras/vit", tmp_path / "x.safetensors")
+    assert hub.fetched() == {*FILES} & {path.name for path in folder.iterdir()}
+    local = converters.convert(folder, tmp_path / "y.safetensors")
+    assert report.fingerprint == local.fingerprint
+    assert report.config.architecture() == local.config.architecture()
+    assert report.config.source is not None
+    assert report.config.source.revision == "d" * 40
 
 
 def test_paths_are_no_ids(tmp_path: Path) -> None:
