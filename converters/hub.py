@@ -24,6 +24,7 @@ from converters.dialects.folders import (
     BUNDLE_WEIGHTS,
     INDEX,
     PREPROCESSOR,
+    PROCESSOR,
     WEIGHTS,
     adapter_problem,
 )
@@ -128,7 +129,8 @@ def chosen(names: list[str], file: str | None, repo: str) -> list[str]:
         ConversionError: If the one that was asked for is not there, or if none was, and
             there is no one file that weights usually have.
     """
-    beside = [n for n in (FOLDER_CONFIG, PREPROCESSOR, CARD) if n in names]
+    known = (FOLDER_CONFIG, PREPROCESSOR, PROCESSOR, CARD)
+    beside = [name for name in known if name in names]
     if file is not None:
         if file not in names:
             raise refusal(f'has no file "{printable(file)}"', file=repo)

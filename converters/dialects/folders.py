@@ -25,6 +25,7 @@ from vit_config.strict_json import JsonError, strict_object
 
 INDEX = "model.safetensors.index.json"
 PREPROCESSOR = "preprocessor_config.json"
+PROCESSOR = "processor_config.json"
 
 _TORCH_INDEX = "pytorch_model.bin.index.json"
 WEIGHTS = (
@@ -173,11 +174,29 @@ def _huggingface(path: Path, fields: Mapping[str, Any]) -> ViTConfig:
     from vit_config.dialects.huggingface_data import read_data
 
     config = ViTConfig.from_dialect("huggingface", fields)
-    preprocessor = path / PREPROCESSOR
-    if not preprocessor.exists():
+    given = _preprocessing(path)
+    if given is None:
         return config
-    data = read_data(read_json(preprocessor), config.in_chans)
+    data = read_data(given, config.in_chans, str(fields["model_type"]))
     return config.replace(data=data)
+
+
+def _preprocessing(path: Path) -> Mapping[str, Any] | None:
+    """What is said of images: that beside other processors counts, as in Transformers.
+
+    Raises:
+        ConfigError: If it is there and no object.
+    """
+    processor = path / PROCESSOR
+    if processor.exists():
+        found = read_json(processor).get("image_processor")
+        if found is not None and not isinstance(found, Mapping):
+            line = f"image_processor: found {printable(found)}; an object"
+            raise ConfigError([line], PROCESSOR)
+        if found is not None:
+            return found
+    own = path / PREPROCESSOR
+    return read_json(own) if own.exists() else None
 
 
 def read_json(path: Path) -> Mapping[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -55,7 +56,12 @@ class Steps:
         lowest = {"num_classes": 0, "seed": 0, "in_chans": 1, "depth": 1}
         for name, low in {**lowest, "patch_depth": 1}.items():
             value = getattr(self, name)
-            if value is not None and value < low:
+            if value is None:
+                continue
+            if not isinstance(value, int) or isinstance(value, bool):
+                text = f"{_option(name)} {printable(value)}; an integer would be right"
+                raise refusal(text, kind="config")
+            if value < low:
                 right = f"{low} or more would be right"
                 raise refusal(f"{_option(name)} {value}; {right}", kind="config")
         if self.inflate is None:
@@ -89,10 +95,12 @@ def parse_size(size: Size, option: str, dims: int) -> tuple[int, ...]:
     if isinstance(size, str):
         numbers = [*size.lower().split("x")]
     else:
-        numbers = [size] if isinstance(size, int) else [*size]
+        numbers = [*size] if isinstance(size, Sequence) else [size]
     shown = printable(size if isinstance(size, str) else numbers)
     try:
-        lengths = tuple(int(number) for number in numbers)
+        lengths = tuple(
+            int(n) if isinstance(n, str) else operator.index(n) for n in numbers
+        )
     except (TypeError, ValueError):
         lengths = ()
     if not lengths or min(lengths) < 1:

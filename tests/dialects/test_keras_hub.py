@@ -16,6 +16,7 @@ from converters import ConversionError, convert, inspect
 from tests.converters.cases import config, files_in, weights, write_canonical
 from tests.dialects.common import same
 from vit_config import ConfigError, ViTConfig
+from vit_config.dialects import keras_hub as keras_hub_config
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "keras_hub"
 
@@ -118,6 +119,20 @@ def test_there_and_back(name, dtype, tmp_path):
     before = {p.name: p.read_bytes() for p in (tmp_path / "preset").iterdir()}
     convert(source, tmp_path / "preset", to_dialect="keras_hub", force=True)
     assert before == {p.name: p.read_bytes() for p in (tmp_path / "preset").iterdir()}
+
+
+def test_converter_is_read_with_the_librarys_defaults() -> None:
+    """`x + offset`, on pixels from 0 to 255, after a crop to the aspect ratio."""
+    data = keras_hub_config.read_data({"offset": [-51.0, 102.0, 0.0]}, 3)
+    assert data["crop_mode"] == "center" and data["input_range"] == (0.0, 1.0)
+    pixel = 127.5
+    found = [
+        (pixel / 255 - m) / s for m, s in zip(data["mean"], data["std"], strict=True)
+    ]
+    assert found == pytest.approx([pixel - 51, pixel + 102, pixel])
+    assert keras_hub_config.read_data({"crop_to_aspect_ratio": False}, 3) == {
+        "crop_mode": "squash"
+    }
 
 
 @pytest.mark.parametrize(

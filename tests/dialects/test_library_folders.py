@@ -168,6 +168,14 @@ def test_huggingface_preprocessing_and_labels_go_into_the_config(
     assert config.data is not None
     assert config.data.mean == tuple(preprocessor["image_mean"])
     assert config.data.interpolation == "bicubic"
+    # transformers 5 reads this one, if there are both.
+    nested = {"image_processor": {**preprocessor, "image_std": [0.7] * channels}}
+    (source / "processor_config.json").write_text(json.dumps(nested))
+    config = converters.convert(source, tmp_path / "nested.safetensors").config
+    assert config.data is not None and config.data.std == (0.7,) * channels
+    (source / "processor_config.json").write_text('{"processor_class": "CLIP"}')
+    config = converters.convert(source, tmp_path / "old.safetensors").config
+    assert config.data is not None and config.data.std == (0.2,) * channels
     preprocessor["colour"] = "blue"
     (source / "preprocessor_config.json").write_text(json.dumps(preprocessor))
     with pytest.raises(ConfigError, match="colour: not a field"):

@@ -35,6 +35,24 @@ def data(given: dict[str, Any], channels: int = 3) -> DataConfig:
     return DataConfig(**read_data(given, channels))
 
 
+@pytest.mark.parametrize(
+    ("model_type", "expected"),
+    [
+        ("vit", ("squash", "bilinear", 0.5)),
+        ("deit", ("squash", "bicubic", 0.5)),
+        ("clip", ("center", "bicubic", 0.48145466)),
+        ("dinov2", ("center", "bicubic", 0.48145466)),
+        ("videomae", ("center", "bilinear", 0.5)),
+    ],
+)
+def test_model_decides_the_class_that_a_file_does_not_name(
+    model_type: str, expected: tuple[str, str, float]
+) -> None:
+    found = DataConfig(**read_data({"do_resize": True}, 3, model_type))
+    assert found.mean is not None
+    assert (found.crop_mode, found.interpolation, found.mean[0]) == expected
+
+
 def test_squash() -> None:
     assert data(VIT) == DataConfig(
         mean=(0.5, 0.4, 0.3),

@@ -1,9 +1,10 @@
 """Hugging Face `preprocessor_config.json`: what is done to an image before the model.
 
 Read from transformers 5.23.0 and the files of 4.x, which say less and leave the rest to
-the class. The sizes in it are relative here: the crop is a fraction of the resized
-image, and the size itself is the model's. (Some published files resize to another size
-than their model's own, and rely on the library to resample its positions.)
+the class; where a file names no class, `IMAGE_PROCESSOR_MAPPING_NAMES` has it. The
+sizes are relative here: the crop is a fraction of the resized image, and the size
+itself is the model's. (Some published files resize to another size than their model's
+own, and rely on the library to resample its positions.)
 """
 
 from __future__ import annotations
@@ -36,6 +37,18 @@ _CLASSES: dict[str, dict[str, Any]] = {
         "rescale_factor": 1 / 127.5,
         "offset": True,
     },
+}
+_MODELS = {
+    # model_type: its own class, where that is not ViT's
+    "deit": "DeiT",
+    "dinov2": "Bit",
+    "dinov2_with_registers": "Bit",
+    "clip": "CLIP",
+    "clip_vision_model": "CLIP",
+    "siglip": "Siglip",
+    "siglip_vision_model": "Siglip",
+    "videomae": "VideoMAE",
+    "vivit": "Vivit",
 }
 _SQUARE = ("ViT", "DeiT", "Siglip")  # for these one number is height and width
 _ENDS = (
@@ -120,17 +133,21 @@ SPEC = Spec(
 )
 
 
-def read_data(given: Mapping[str, Any], channels: int) -> dict[str, Any]:
+def read_data(
+    given: Mapping[str, Any], channels: int, model_type: str = "vit"
+) -> dict[str, Any]:
     """Translates a `preprocessor_config.json` into fields of `DataConfig`.
 
     Args:
         given: The file's content.
         channels: Input channels of the model; a single mean stands for all of them.
+        model_type: That of the model's config, which decides the class where the file
+            names none.
 
     Raises:
         ConfigError: With every problem found.
     """
-    kind = _kind_of(given)
+    kind = _kind_of(given, model_type)
     stated = {key: value for key, value in given.items() if value is not None}
     v = read(SPEC, {**_CLASSES[kind], **stated})
     problems = []
@@ -156,7 +173,7 @@ def read_data(given: Mapping[str, Any], channels: int) -> dict[str, Any]:
     return found
 
 
-def _kind_of(given: Mapping[str, Any]) -> str:
+def _kind_of(given: Mapping[str, Any], model_type: str) -> str:
     for key in ("image_processor_type", "feature_extractor_type"):
         if key in given:
             try:
@@ -164,7 +181,7 @@ def _kind_of(given: Mapping[str, Any]) -> str:
             except Refused as refused:
                 line = f"{key}: found {given[key]!r}; {refused}"
                 raise ConfigError([line], WHAT) from None
-    return "ViT"
+    return _MODELS.get(model_type, "ViT")
 
 
 def _range(v: Mapping[str, Any], problems: list[str]) -> list[float]:

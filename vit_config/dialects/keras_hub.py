@@ -166,13 +166,14 @@ def read_data(given: Mapping[str, Any], channels: int) -> dict[str, Any]:
     """
     scale, offset = (_listed(given, name, channels) for name in ("scale", "offset"))
     data: dict[str, Any] = {"crop_mode": "squash"}
-    if given.get("crop_to_aspect_ratio"):
+    if given.get("crop_to_aspect_ratio", True):  # the library's default
         data = {"crop_mode": "center", "crop_pct": 1.0}
     if given.get("pad_to_aspect_ratio"):
         data = {"crop_mode": "border"}
     if given.get("interpolation") in ("nearest", "bilinear", "bicubic"):
         data["interpolation"] = given["interpolation"]
-    if scale is not None:
+    if scale is not None or offset is not None:
+        scale = scale or (1.0,) * channels
         offset = offset or (0.0,) * channels
         data["std"] = tuple(1 / (255 * s) for s in scale)
         data["mean"] = tuple(-o / (255 * s) for o, s in zip(offset, scale, strict=True))
