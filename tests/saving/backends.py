@@ -21,7 +21,7 @@ from tests.once import once
 
 ROOT = Path(__file__).resolve().parents[2]
 BACKENDS = ("tensorflow", "jax", "torch")
-TIMEOUT_S = 900
+TIMEOUT_S = 3600
 
 Step = tuple[str, str, dict[str, Any]]
 Results = dict[str, dict[str, Any]]
