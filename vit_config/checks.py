@@ -132,6 +132,8 @@ def _meaning_problems(c: ViTConfig) -> list[str]:
                 problems.append(
                     f"data.{field}: {len(value)} values for in_chans={c.in_chans}"
                 )
+        if c.data.std is not None and 0 in c.data.std:
+            problems.append(f"data.std: found {c.data.std}; values are divided by it")
         for field in ("axes", "spacing_mm"):
             value = getattr(c.data, field)
             if value is not None and len(value) != c.spatial_dims:

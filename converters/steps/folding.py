@@ -4,7 +4,9 @@ Taken only where a target (`--to`) has no place for the model as it is, as few a
 do, and always named. Exact ones are taken by themselves:
 
 - `fold_cls_pos`: the position rows of prefix tokens are added to the tokens, as the
-  model does before its first block (timm does so for DINOv2 with registers);
+  model does before its first block (timm does so for DINOv2 with registers). The sum
+  is rounded to the file's type: in half precision not what a float32 model computes.
+  The report says how far; a cast to float32 (`--dtype`) comes first and avoids it;
 - `zero_cls_pos`: prefix tokens without positions get rows of zeros;
 - `zero_bias:FIELD`: a layer without a bias gets one of zeros;
 - `full_qkv_bias`: keys without a bias get one of zeros.
@@ -56,6 +58,8 @@ def fitted(
     try:
         return target_variant(spec, config, in_files), ()
     except ConversionError as error:
+        if not error.dialect:  # there is no such dialect
+            raise
         refused = error
     found = _search(spec, config, EXACT, in_files)
     if found is not None:
@@ -105,8 +109,11 @@ def fold_cls_pos(config: ViTConfig) -> Stage | None:
 
     def token(name: str, start: int, count: int) -> Make:
         def run(source: Source) -> Array:
-            table = source.read(POSITIONS)[:, start : start + count]
-            summed: Array = source.read(name) + table  # as the model adds them
+            values, table = source.read(name), source.read(POSITIONS)
+            # As a float32 model adds them; half precision is rounded, and measured.
+            wide = np.result_type(values.dtype, np.float32)
+            rows = table[:, start : start + count].astype(wide)
+            summed: Array = values.astype(wide) + rows
             return summed
 
         return run
@@ -128,6 +135,7 @@ def fold_cls_pos(config: ViTConfig) -> Stage | None:
         config=config.replace(pos_embed_tokens="patch"),
         makes=makes,
         notes=(f"{rows} position rows added to their tokens",),
+        measured=True,
     )
 
 

@@ -9,7 +9,7 @@ from converters import ConversionError, convert
 from converters.steps.folding import fitted
 from tests.cases import CASES, FLAT, SOLID
 from tests.fill import image
-from tests.steps.common import call, torch_twin, weights, write
+from tests.steps.common import call, run, torch_twin, weights, write
 from vit_config import ViTConfig
 
 MONAI = {"norm_eps": 1e-5, "head_act": "tanh"}
@@ -47,6 +47,24 @@ def test_class_position_is_folded_bit_by_bit(case, tmp_path):
     assert np.array_equal(made["pos_embed"], old["pos_embed"][:, 1:])
     if fields:
         assert np.array_equal(made["reg_token"], old["reg_token"])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_says_how_far_the_fold_rounds(dtype, tmp_path):
+    config = ViTConfig(**{**FLAT, "reg_tokens": 2, "pos_embed_tokens": "cls"})
+    arrays = weights(config, dtype)
+    report, made = run(tmp_path, config, arrays, to_dialect="timm")
+    assert report.steps == ("fold_cls_pos",)
+    old = {name: values.astype(np.float32) for name, values in arrays.items()}
+    exact = old["cls_token"] + old["pos_embed"][:, :1]
+    change = np.abs(made["cls_token"].astype(np.float32) - exact) / np.abs(exact)
+    figures = report.effects[0].rounding
+    assert figures["tensor"] == "cls_token" and figures["largest_relative_change"] > 0
+    assert figures["largest_relative_change"] == pytest.approx(change.max(), rel=1e-6)
+    # A cast to float32 comes first, and nothing is rounded.
+    report, made = run(tmp_path, config, arrays, to_dialect="timm", dtype="float32")
+    assert np.array_equal(made["cls_token"], exact)
+    assert report.effects[-1].rounding["largest_relative_change"] == 0
 
 
 def test_all_prefix_tokens_are_folded(tmp_path):
@@ -138,3 +156,10 @@ def test_what_no_fold_helps_is_refused_with_the_reasons(tmp_path):
     with pytest.raises(ConversionError, match="act_layer  'gelu_tanh'") as error:
         fitted("monai", config, True)
     assert "folded or not" in error.value.hint
+
+
+def test_dialect_that_is_none_is_named(tmp_path):
+    source = write(tmp_path / "a.safetensors", CASES["vit"])
+    with pytest.raises(ConversionError, match='no dialect "nope"') as error:
+        convert(source, tmp_path / "b.safetensors", to_dialect="nope")
+    assert "cannot hold this model" not in str(error.value)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from vit_config import ConfigError
+from vit_config import ConfigError, ViTConfig
 from vit_config.data import DataConfig
 from vit_config.dialects.huggingface_data import read_data
 
@@ -53,6 +53,20 @@ def test_model_decides_the_class_that_a_file_does_not_name(
     assert (found.crop_mode, found.interpolation, found.mean[0]) == expected
 
 
+def test_deviation_is_never_zero() -> None:
+    found = read_data({**VIT, "image_std": [0.2, 0.0, 0.3]}, 3)
+    sizes = {"img_size": 32, "patch_size": 16, "embed_dim": 24, "depth": 1}
+    more = {"num_heads": 3, "mlp_dim": 36, "global_pool": "token", "num_classes": 0}
+    rest = {"norm_eps": 1e-6, "act_layer": "gelu"}
+    with pytest.raises(ConfigError, match="values are divided by it"):
+        ViTConfig(**sizes, **more, **rest, data=found)
+
+
+def test_offset_is_vivits_alone() -> None:
+    with pytest.raises(ConfigError, match="only ViViT's processor has it"):
+        read_data({**VIT, "offset": True}, 3)
+
+
 def test_squash() -> None:
     assert data(VIT) == DataConfig(
         mean=(0.5, 0.4, 0.3),
@@ -75,10 +89,9 @@ def test_shortest_edge_and_crop() -> None:
 
 def test_other_ranges() -> None:
     assert data({**VIT, "do_rescale": False}).input_range == (0.0, 255.0)
-    assert data({**VIT, "rescale_factor": 1 / 127.5, "offset": True}).input_range == (
-        -1.0,
-        1.0,
-    )
+    vivit = {**VIT, "image_processor_type": "VivitImageProcessor"}
+    moved = data({**vivit, "rescale_factor": 1 / 127.5, "offset": True})
+    assert moved.input_range == (-1.0, 1.0)
     plain = data({**VIT, "do_normalize": False})
     assert (plain.mean, plain.std) == ((0.0,) * 3, (1.0,) * 3)
 

@@ -160,6 +160,8 @@ def read_data(
             problems.append(f"size: found {v['size']!r}; {refused}")
     elif v["do_center_crop"]:
         problems.append("do_resize: found False with do_center_crop; only True")
+    if v["offset"] and kind != "Vivit":
+        problems.append("offset: found True; only ViViT's processor has it")
     found["input_range"] = _range(v, problems)
     zeros, ones = [0.0] * channels, [1.0] * channels
     normal = v["do_normalize"]
