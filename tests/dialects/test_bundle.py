@@ -233,7 +233,7 @@ def test_transform_that_cannot_be_held_is_refused_with_the_way_out(
             {"kind": "percentile", "low": 1.0, "high": 99.0},
         ),
         (
-            {"_target_": "monai.transforms.NormalizeIntensity", "channel_wise": True},
+            {"_target_": "monai.transforms.NormalizeIntensity", "channel_wise": False},
             {"kind": "zscore"},
         ),
     ],
@@ -242,6 +242,16 @@ def test_intensities(transform: dict[str, Any], data: dict[str, Any]) -> None:
     found = model(preprocessing=[transform]).data
     assert found is not None and found.intensity is not None
     assert {k: getattr(found.intensity, k) for k in data} == data
+
+
+def test_channels_by_themselves_are_not_channels_together() -> None:
+    each = {"_target_": "NormalizeIntensityd", "channel_wise": True}
+    text = problems(preprocessing=[each])
+    assert "channel_wise=True cannot be held of several channels" in text
+    grey = inference(network_def={**NETWORK, "in_channels": 1}, preprocessing=[each])
+    found = ViTConfig(**read_bundle(grey, {})).data
+    assert found is not None and found.intensity is not None
+    assert found.intensity.kind == "zscore"
 
 
 def test_window_is_before_mean_and_deviation() -> None:

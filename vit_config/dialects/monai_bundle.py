@@ -294,6 +294,8 @@ def _fitting(
             found[key] = found[key] * channels
         if key in found and len(found[key]) != channels:
             raise ValueError(f"{key} of {len(found[key])} channels, not {channels}")
+    if "intensity" in found and channels > 1 and given.get("channel_wise"):
+        raise ValueError("channel_wise=True cannot be held of several channels")
     size, dims = given.get("spatial_size"), fields.get("spatial_dims", 3)
     wanted, size = (
         list(n) if isinstance(n, list | tuple) else [n] * dims
