@@ -25,6 +25,9 @@ waits for."""
 LONG = ("pure_dtypes", "int4")
 """Steps of `steps_life.py` that the default run leaves to the slow one."""
 
+TRAINING = ("checkpoint", "resume")
+"""Steps in which every backend goes its own way."""
+
 
 def _compat() -> tuple[tuple[str, str, str], ...]:
     """(version, model, format) of all files that earlier releases wrote."""
@@ -63,16 +66,15 @@ def proofs(backend: str, every: bool = False) -> Sequence[str]:
 def lives(backend: str, every: bool = False) -> Sequence[str]:
     """The steps of `steps_life.py` that a backend runs.
 
-    In the default run without the longest; the first backend runs all others, and the
-    other backends share them.
+    In the default run without the longest: those of training on every backend, and the
+    others shared among all.
     """
-    names = [name for name in step_names("steps_life", "make_") if name not in LONG]
+    names = step_names("steps_life", "make_")
     if every:
-        return step_names("steps_life", "make_")
-    first, *others = available()
-    if backend not in others:
-        return names if backend == first else []
-    return names[others.index(backend) :: len(others)]
+        return names
+    shared = [name for name in names if name not in (*LONG, *TRAINING)]
+    mine = {*TRAINING, *share(shared, backend)} if backend in available() else set()
+    return [name for name in names if name in mine]
 
 
 def compat(backend: str, every: bool = False) -> Sequence[tuple[str, str, str]]:
