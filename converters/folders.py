@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from converters.checking import Checked
 from converters.checks import check_tensors
 from converters.dialects.reading import Foreign, fill_issues, written
-from converters.engine import Pipe, Source, Watched, fingerprint
+from converters.engine import Pipe, Source, Watched
 from converters.files import FOLDER_CONFIG, FORMATS, format_of, space_needed
 from converters.files.atomic import check_space
 from converters.files.folder import atomic_folder, check_folder
@@ -20,7 +20,7 @@ from converters.files.keras_hub_file import write_preset
 from converters.files.shards import size_of, write_shards
 from converters.report import ConversionError, ConversionReport, Verify, refusal
 from converters.rules import KERAS
-from converters.transfer import check_computed, differences
+from converters.transfer import check_computed, differences, report_of
 from vit_config import ViTConfig
 
 if TYPE_CHECKING:
@@ -154,26 +154,17 @@ def save_folder(
             (folder / file).write_text(text, encoding="utf-8")
         files = tuple(sorted(path.name for path in folder.iterdir()))
         size = sum(path.stat().st_size for path in folder.iterdir())
-    return ConversionReport(
+    return report_of(
+        found,
         source=source,
         target=target,
-        source_format="model",
         target_format=kind,
         target_dialect=name,
-        config=config,
-        dtype=found.dtype,
-        tensors=len(found.digests),
-        parameters=found.parameters,
-        bytes_read=found.nbytes,
         bytes_written=size,
         proved=proved,
         verify=verify,
         outputs=outputs,
         files=files,
-        steps=found.steps,
-        effects=found.effects,
-        dropped=found.dropped,
-        fingerprint=fingerprint(found.digests),
         seconds=time.perf_counter() - start,
     )
 

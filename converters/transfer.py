@@ -66,26 +66,39 @@ def write_checked(
 
             outputs = check_outputs(path, kind, found.config, found.dtype, backend)
         size = path.stat().st_size
-    return ConversionReport(
+    return report_of(
+        found,
         source=source,
         target=target,
-        source_format="model",
         target_format=kind,
         target_dialect=variant.name if variant else "",
+        bytes_written=size,
+        proved=proved,
+        verify=verify,
+        outputs=outputs,
+        seconds=time.perf_counter() - start,
+    )
+
+
+def report_of(found: Checked, **written: Any) -> ConversionReport:
+    """The report on a model that was written.
+
+    Args:
+        found: What was written.
+        **written: The other fields, about the file or folder.
+    """
+    return ConversionReport(
+        source_format="model",
         config=found.config,
         dtype=found.dtype,
         tensors=len(found.digests),
         parameters=found.parameters,
         bytes_read=found.nbytes,
-        bytes_written=size,
-        proved=proved,
-        verify=verify,
-        outputs=outputs,
         steps=found.steps,
         effects=found.effects,
         dropped=found.dropped,
         fingerprint=fingerprint(found.digests),
-        seconds=time.perf_counter() - start,
+        **written,
     )
 
 
