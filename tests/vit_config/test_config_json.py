@@ -59,11 +59,12 @@ def configs(draw: st.DrawFn) -> ViTConfig:
     eps = st.floats(1e-12, 1)
     value = st.floats(allow_nan=False, allow_infinity=False)
     values = st.none() | st.tuples(*[value] * channels)
+    deviations = st.none() | st.tuples(*[value.filter(bool)] * channels)
     maybe_text = st.none() | st.text(max_size=5)
     data = st.builds(
         DataConfig,
         mean=values,
-        std=values,
+        std=deviations,
         input_range=st.none() | st.tuples(value, value),
         interpolation=st.sampled_from([None, "bicubic"]),
         crop_pct=st.none() | st.floats(0, 1, exclude_min=True),
