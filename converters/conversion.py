@@ -72,7 +72,7 @@ def convert(
     Everything is checked before anything is written. The written file is read again,
     mapped back and compared with the source, bit by bit, before it gets its name. A
     Keras file is also loaded in a fresh process, and its outputs are compared with the
-    torch twin's, see `converters.parity.verify`.
+    torch twin's, see `converters.parity.outputs`.
 
     From `output` to `seed` all are named one-way steps (`converters.steps` has their
     order): the report and the config's `source.steps` name each that was taken, and the

@@ -146,7 +146,7 @@ def save_folder(
             path = write_shards(folder, weights, config, name, most)
         proved = _proved(path, found, variant, tick) if verify != "none" else 0
         if verify == "logits":
-            from converters.parity.verify import check_outputs
+            from converters.parity.outputs import check_outputs
 
             outputs = check_outputs(path, kind, config, found.dtype, backend)
         for file, fields in beside.items():

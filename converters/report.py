@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from converters.parity.verify import OutputCheck
+    from converters.parity.outputs import OutputCheck
     from vit_config import ViTConfig
 
 Kind = Literal["file", "config", "missing", "unexpected", "shape", "dtype", "value"]

@@ -62,7 +62,7 @@ def write_checked(
         else:
             proved = write_foreign(path, variant, found, tick, verify != "none")
         if verify == "logits":
-            from converters.parity.verify import check_outputs
+            from converters.parity.outputs import check_outputs
 
             outputs = check_outputs(path, kind, found.config, found.dtype, backend)
         size = path.stat().st_size

@@ -36,7 +36,7 @@ def backend_for(verify: str, target: Path, kind: str) -> str:
             file=target,
             kind="config",
         )
-    from converters.parity.verify import ready
+    from converters.parity.outputs import ready
 
     try:
         return ready()

@@ -20,7 +20,7 @@ from converters.cli.app import app
 from converters.extras import MissingExtraError
 from converters.parity import process, verify
 from converters.parity.process import Answer
-from converters.parity.verify import EXACT, Part, inputs_for, operations
+from converters.parity.outputs import EXACT, Part, inputs_for, operations
 from tests.converters.cases import CASES, config, files_in, weights, write_canonical
 from vit_config import ViTConfig
 
