@@ -18,10 +18,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from converters.dialects import bundle
 from converters.dialects.folders import (
     ADAPTER,
-    BUNDLE_CONFIGS,
-    BUNDLE_WEIGHTS,
     INDEX,
     PREPROCESSOR,
     PROCESSOR,
@@ -143,10 +142,11 @@ def chosen(names: list[str], file: str | None, repo: str) -> list[str]:
             return [*shards, name, *beside]
     if {keras_hub_file.METADATA, keras_hub_file.WEIGHTS, FOLDER_CONFIG} <= {*names}:
         return [n for n in (*keras_hub_file.FILES, CARD) if n in names]
-    configs = [name for name in BUNDLE_CONFIGS if name in names]
-    weights = [name for name in BUNDLE_WEIGHTS if name in names]
-    if configs and weights:
-        return [weights[0], *configs, *(name for name in beside if name == CARD)]
+    configs = [name for name in bundle.CONFIGS if name in names]
+    weights = [name for name in names if bundle.is_weights(name)]
+    if configs and weights:  # all of them: the config says which is read
+        more = [name for name in (bundle.METADATA, CARD) if name in names]
+        return [*weights, *configs, *more]
     files = sorted(n for n in names if n.endswith(_SUFFIXES) and "/" not in n)
     if len(files) == 1:
         return [files[0], *(name for name in beside if name == CARD)]
@@ -161,7 +161,7 @@ def chosen(names: list[str], file: str | None, repo: str) -> list[str]:
 
 
 def _is_folder(wanted: list[str]) -> bool:
-    return FOLDER_CONFIG in wanted or any(name in wanted for name in BUNDLE_CONFIGS)
+    return FOLDER_CONFIG in wanted or any(name in wanted for name in bundle.CONFIGS)
 
 
 def _offline() -> bool:

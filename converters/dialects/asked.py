@@ -11,7 +11,7 @@ from typing import Any
 
 from converters.dialects.base import Dialect
 from converters.dialects.derive import Given
-from converters.dialects.folders import read_json
+from converters.dialects.json_file import read_json
 from converters.hub import Located
 from converters.report import ConversionError, Issue, printable, refusal
 from vit_config import ConfigError, SourceConfig, ViTConfig

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from converters.dialects.bundle import is_bundle, open_bundle, weights_in
+from converters.dialects.json_file import read_json
 from converters.files import FOLDER_CONFIG, FOLDER_WEIGHTS
 from converters.files.keras_hub_file import (
     TASK_WEIGHTS,
@@ -21,7 +23,6 @@ from converters.files.keras_hub_file import (
 )
 from converters.report import ConversionError, printable, refusal
 from vit_config import ConfigError, ViTConfig
-from vit_config.strict_json import JsonError, strict_object
 
 INDEX = "model.safetensors.index.json"
 PREPROCESSOR = "preprocessor_config.json"
@@ -33,13 +34,6 @@ WEIGHTS = (
     *("pytorch_model.pth", "model.pth", "tf_model.h5"),
 )
 """The names that weights have in a folder; the first that is there counts."""
-
-BUNDLE_CONFIGS = (
-    *("configs/inference.json", "configs/train.json", "configs/metadata.json"),
-)
-BUNDLE_WEIGHTS = ("models/model.safetensors", "models/model.pt", "models/model.pth")
-"""Where a MONAI bundle has them."""
-
 
 PRESET_WEIGHTS = (BACKBONE_WEIGHTS, TASK_WEIGHTS)
 
@@ -54,8 +48,8 @@ def parts_of(source: Path) -> tuple[Path, ...]:
     index = source / INDEX if source.is_dir() else source
     files = [source]
     if source.is_dir():
-        names = (*WEIGHTS, *BUNDLE_WEIGHTS, *PRESET_WEIGHTS)
-        files += [source / name for name in names]
+        files += [source / name for name in (*WEIGHTS, *PRESET_WEIGHTS)]
+        files += weights_in(source)
     if index.name.endswith(".index.json"):
         with suppress(ConversionError):  # said when it is opened
             files += shards_of(index)
@@ -93,7 +87,10 @@ def library_folder(
     """
     config = path / FOLDER_CONFIG
     if not config.exists():
-        return _bundle(path, configured, transforms)
+        if not is_bundle(path):
+            return None
+        weights, read = open_bundle(path, configured, transforms)
+        return Folder(weights, "monai", read)
     fields = read_json(config)
     if "model_type" in fields:
         weights = _weights(path)
@@ -107,32 +104,6 @@ def library_folder(
         read = None if configured else preset_config(path)
         return Folder(path, "keras_hub", read)
     return None
-
-
-def _bundle(path: Path, configured: bool, transforms: bool) -> Folder | None:
-    """A MONAI bundle, by its configs."""
-    from vit_config.dialects.monai_bundle import read_bundle
-
-    configs = [path / name for name in BUNDLE_CONFIGS if (path / name).exists()]
-    if not (path / "configs").is_dir():
-        return None
-    weights = [path / name for name in BUNDLE_WEIGHTS if (path / name).exists()]
-    if not weights:
-        listed = ", ".join(BUNDLE_WEIGHTS)
-        raise refusal(f"a bundle without weights: none of {listed}", file=path)
-    if configured:
-        return Folder(weights[0], "monai", None)
-    models = [file for file in configs if file.name != "metadata.json"]
-    if not models:
-        raise refusal(
-            "a bundle without configs/inference.json and configs/train.json",
-            file=path,
-            hint="Configs in YAML or Python are not read; give --config or --preset.",
-        )
-    metadata = path / BUNDLE_CONFIGS[-1]
-    said = read_json(metadata) if metadata.exists() else {}
-    fields = read_bundle(read_json(models[0]), said, transforms)
-    return Folder(weights[0], "monai", ViTConfig(**fields))
 
 
 def _weights(path: Path) -> Path:
@@ -197,19 +168,3 @@ def _preprocessing(path: Path) -> Mapping[str, Any] | None:
             return found
     own = path / PREPROCESSOR
     return read_json(own) if own.exists() else None
-
-
-def read_json(path: Path) -> Mapping[str, Any]:
-    """A JSON object from a file.
-
-    Raises:
-        ConversionError: If the file cannot be read.
-        ConfigError: If it is no JSON object.
-    """
-    try:
-        return strict_object(path.read_bytes())
-    except OSError as error:
-        text = f"cannot be read: {error.strerror}"
-        raise refusal(text, file=path, kind="config") from None
-    except JsonError as error:
-        raise ConfigError([printable(error, 200)], path.name) from None

@@ -6,15 +6,32 @@ transform, without its keys, and takes them all or raises.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 PASSED_OVER = {
     # they load, hand on, or only change how values are stored
     *("LoadImage", "EnsureChannelFirst", "AddChannel", "AsChannelFirst"),
-    *("EnsureType", "ToTensor", "ToDevice", "CastToType", "Identity"),
-    *("SelectItems", "DeleteItems", "CopyItems", "RenameKeys", "SaveImage"),
+    *("ToDevice", "Identity", "SelectItems", "DeleteItems", "SaveImage"),
 }
+
+CASTS = {"CastToType", "EnsureType", "ToTensor", "CopyItems"}
+"""They hand on as well, some of them as another type: see `check_dtype`."""
+
+_FLOATS = re.compile(r"\$?((np|numpy|torch)\.)?(float|float32|float64|double)")
+
+
+def check_dtype(dtype: Any) -> None:
+    """Takes the type that a transform gives its result.
+
+    A type is usually written as code, `"$torch.float32"`, which is compared as text.
+
+    Raises:
+        ValueError: If values may be lost in it: whole numbers, or half precision.
+    """
+    if dtype is not None and not _FLOATS.fullmatch(str(dtype)):
+        raise ValueError(f"dtype={dtype!r} cannot be held; float32 or float64 can")
 
 
 def _only(given: dict[str, Any], **allowed: Any) -> None:
@@ -35,7 +52,7 @@ def _orientation(given: dict[str, Any]) -> dict[str, Any]:
 
 def _spacing(given: dict[str, Any]) -> dict[str, Any]:
     size = given.pop("pixdim")
-    for key in ("mode", "padding_mode", "align_corners", "dtype"):
+    for key in ("mode", "padding_mode", "align_corners"):
         given.pop(key, None)  # of the resampling, which is not kept
     _only(given, diagonal=False, scale_extent=False, recompute_affine=False)
     sizes = [float(value) for value in (size if isinstance(size, list) else [size] * 3)]
@@ -48,7 +65,6 @@ def _window(given: dict[str, Any]) -> dict[str, Any]:
     low, high = float(given.pop("a_min")), float(given.pop("a_max"))
     bottom, top = given.pop("b_min", None), given.pop("b_max", None)
     clip = given.pop("clip", False)
-    given.pop("dtype", None)
     _only(given)
     if not clip:
         raise ValueError("clip=False cannot be held")
@@ -62,7 +78,6 @@ def _percentiles(given: dict[str, Any]) -> dict[str, Any]:
     low, high = float(given.pop("lower")), float(given.pop("upper"))
     bottom, top = float(given.pop("b_min")), float(given.pop("b_max"))
     clip = given.pop("clip", False)
-    given.pop("dtype", None)
     _only(given, relative=False, channel_wise=False)
     if not clip and (low, high) != (0.0, 100.0):
         raise ValueError("clip=False cannot be held")
@@ -72,7 +87,6 @@ def _percentiles(given: dict[str, Any]) -> dict[str, Any]:
 
 def _minmax(given: dict[str, Any]) -> dict[str, Any]:
     bottom, top = given.pop("minv", 0.0), given.pop("maxv", 1.0)
-    given.pop("dtype", None)
     _only(given, factor=None, channel_wise=False)
     return _percentiles(
         {"lower": 0, "upper": 100, "b_min": bottom, "b_max": top, "clip": True}
@@ -81,7 +95,6 @@ def _minmax(given: dict[str, Any]) -> dict[str, Any]:
 
 def _normalise(given: dict[str, Any]) -> dict[str, Any]:
     mean, std = given.pop("subtrahend", None), given.pop("divisor", None)
-    given.pop("dtype", None)
     if mean is None and std is None:
         _only(given, nonzero=False, channel_wise=(False, True))
         return {"intensity": {"kind": "zscore"}}
