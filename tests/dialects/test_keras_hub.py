@@ -121,18 +121,36 @@ def test_there_and_back(name, dtype, tmp_path):
     assert before == {p.name: p.read_bytes() for p in (tmp_path / "preset").iterdir()}
 
 
+SIZED = {"image_size": [12, 8]}
+
+
 def test_converter_is_read_with_the_librarys_defaults() -> None:
     """`x + offset`, on pixels from 0 to 255, after a crop to the aspect ratio."""
-    data = keras_hub_config.read_data({"offset": [-51.0, 102.0, 0.0]}, 3)
+    data = keras_hub_config.read_data({**SIZED, "offset": [-51.0, 102.0, 0.0]}, 3)
     assert data["crop_mode"] == "center" and data["input_range"] == (0.0, 1.0)
+    assert data["interpolation"] == "bilinear"
     pixel = 127.5
     found = [
         (pixel / 255 - m) / s for m, s in zip(data["mean"], data["std"], strict=True)
     ]
     assert found == pytest.approx([pixel - 51, pixel + 102, pixel])
-    assert keras_hub_config.read_data({"crop_to_aspect_ratio": False}, 3) == {
-        "crop_mode": "squash"
-    }
+    squashed = keras_hub_config.read_data({**SIZED, "crop_to_aspect_ratio": False}, 3)
+    assert squashed["crop_mode"] == "squash" and "crop_pct" not in squashed
+
+
+def test_pixels_as_they_are_are_said_to_be_so() -> None:
+    """Neither scale nor offset: the network takes 0 to 255."""
+    data = keras_hub_config.read_data({}, 2)
+    assert "crop_mode" not in data and "interpolation" not in data  # of no resizing
+    image = 201 / 255  # in `input_range`
+    assert data["input_range"] == (0.0, 1.0)
+    for mean, std in zip(data["mean"], data["std"], strict=True):
+        assert (image - mean) / std == pytest.approx(201)
+
+
+def test_lanczos_of_three_lobes_has_a_name() -> None:
+    data = keras_hub_config.read_data({**SIZED, "interpolation": "lanczos3"}, 3)
+    assert data["interpolation"] == "lanczos"
 
 
 @pytest.mark.parametrize(
@@ -209,6 +227,10 @@ def edit(path: Path, *keys: str, value: object) -> None:
         ("task.json", "backbone", {"config": {}}),
         ("image_converter.json", "scale", [1.0]),
         ("image_converter.json", "scale", [0.0, 1.0]),
+        ("image_converter.json", "interpolation", "lanczos5"),
+        ("image_converter.json", "image_size", [12, 12]),
+        ("image_converter.json", "variance", [0.2, 0.3]),
+        ("image_converter.json", "pad_to_aspect_ratio", True),
     ],
 )
 def test_every_field_is_read(file, key, value, tmp_path):

@@ -96,6 +96,37 @@ TASK = Spec(
     },
 )
 
+CONVERTER = Spec(
+    name="keras-hub ImageConverter",
+    take={
+        "image_size": Take(optional(sizes(2)), None),
+        "scale": Take(lambda value: value, None),
+        "offset": Take(lambda value: value, None),
+        "crop_to_aspect_ratio": Take(flag, True),
+        "pad_to_aspect_ratio": Take(flag, False),
+        "interpolation": Take(
+            one_of(
+                {
+                    "nearest": "nearest",
+                    "bilinear": "bilinear",
+                    "bicubic": "bicubic",
+                    "lanczos3": "lanczos",
+                },
+                "; the schema has Lanczos of three lobes only",
+            ),
+            "bilinear",
+        ),
+    },
+    ignored={
+        "antialias": "the schema names the filter alone",
+        "bounding_box_format": "of boxes, not of images",
+        "data_format": "which axis is the channels': the backbone's image_shape says",
+        "name": "a name",
+        "trainable": "training only",
+        "dtype": "of the scaling; the weights have their own",
+    },
+)
+
 
 def read_fields(given: Mapping[str, Any]) -> dict[str, Any]:
     """Translates the configs of a preset.
@@ -133,8 +164,13 @@ def read_fields(given: Mapping[str, Any]) -> dict[str, Any]:
         "attn_drop_rate": v["attention_dropout"],
         "global_pool": "none",
     }
-    if given.get("image_converter") is not None:
-        fields["data"] = read_data(given["image_converter"], channels)
+    converter = given.get("image_converter")
+    if converter is not None:
+        fields["data"] = read_data(converter, channels)
+        size = converter.get("image_size")
+        if size is not None and sizes(2)(size) != (height, width):
+            line = f"image_size: found {size!r}; image_shape is of {[height, width]}"
+            raise ConfigError([line], CONVERTER.name)
     if given.get("task") is None:
         return fields
     t = read(TASK, given["task"])
@@ -161,23 +197,31 @@ def read_fields(given: Mapping[str, Any]) -> dict[str, Any]:
 def read_data(given: Mapping[str, Any], channels: int) -> dict[str, Any]:
     """Preprocessing: keras-hub's `x * scale + offset`, on pixels from 0 to 255.
 
+    Without scale and offset the network takes the pixels as they are, which is a
+    deviation of 1 / 255 of an image from 0 to 1.
+
     Raises:
-        ConfigError: If scale or offset are not of that many channels.
+        ConfigError: If a field has a value that the schema cannot hold, or if scale or
+            offset are not of that many channels.
     """
+    v = read(CONVERTER, given)
     scale, offset = (_listed(given, name, channels) for name in ("scale", "offset"))
-    data: dict[str, Any] = {"crop_mode": "squash"}
-    if given.get("crop_to_aspect_ratio", True):  # the library's default
-        data = {"crop_mode": "center", "crop_pct": 1.0}
-    if given.get("pad_to_aspect_ratio"):
-        data = {"crop_mode": "border"}
-    if given.get("interpolation") in ("nearest", "bilinear", "bicubic"):
-        data["interpolation"] = given["interpolation"]
-    if scale is not None or offset is not None:
-        scale = scale or (1.0,) * channels
-        offset = offset or (0.0,) * channels
-        data["std"] = tuple(1 / (255 * s) for s in scale)
-        data["mean"] = tuple(-o / (255 * s) for o, s in zip(offset, scale, strict=True))
-        data["input_range"] = (0.0, 1.0)
+    scale, offset = scale or (1.0,) * channels, offset or (0.0,) * channels
+    data: dict[str, Any] = {
+        "std": tuple(1 / (255 * s) for s in scale),
+        "mean": tuple(-o / (255 * s) for o, s in zip(offset, scale, strict=True)),
+        "input_range": (0.0, 1.0),
+    }
+    if v["image_size"] is None:
+        return data  # nothing is resized
+    data |= {"interpolation": v["interpolation"], "crop_mode": "squash"}
+    if v["crop_to_aspect_ratio"] and v["pad_to_aspect_ratio"]:
+        line = "pad_to_aspect_ratio: keras-hub has it or crop_to_aspect_ratio"
+        raise ConfigError([line], CONVERTER.name)
+    if v["crop_to_aspect_ratio"]:
+        data |= {"crop_mode": "center", "crop_pct": 1.0}
+    if v["pad_to_aspect_ratio"]:
+        data["crop_mode"] = "border"
     return data
 
 
