@@ -181,11 +181,21 @@ def test_every_field_of_a_saved_config_is_read_or_refused() -> None:
     config = saved()
     config["pretrained_cfg"]["label_offset"] = 1
     assert "label_offset: found 1; only 0" in problems(config)
+
+
+def test_another_width_is_refused_with_the_argument_that_has_it() -> None:
     config = saved()
     config["num_features"] = 100
-    assert "num_features: found 100, but timm builds this config with 192" in problems(
-        config
-    )
+    text = problems(config)
+    assert "num_features: found 100, but timm builds this config with 192" in text
+    assert "add 'model_args': {'embed_dim': 100}" in text
+    config["model_args"]["embed_dim"] = 100
+    config["model_args"]["num_heads"] = 2
+    assert ViTConfig.from_dialect("timm", config).embed_dim == 100
+    config["model_args"] = {"num_features": 100}
+    assert "did you mean 'embed_dim'?" in problems(config)
+    named = {"architecture": "vit_tiny_patch16_224", "num_features": 100}
+    assert "num_features: found 100, but timm builds" in problems(named)
 
 
 def test_pooling_that_timm_would_not_build_is_refused_with_the_way_out() -> None:

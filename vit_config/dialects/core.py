@@ -61,12 +61,14 @@ class Spec:
         take: Fields that are read.
         same: Fields that must have the value the schema assumes.
         ignored: Fields that cannot change the model, each with the reason.
+        meant: Names that are no field but are often taken for one, with the field.
     """
 
     name: str
     take: Mapping[str, Take]
     same: Mapping[str, Same] = field(default_factory=dict)
     ignored: Mapping[str, str] = field(default_factory=dict)
+    meant: Mapping[str, str] = field(default_factory=dict)
 
 
 def read(spec: Spec, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,6 +108,7 @@ def _unknown(spec: Spec, name: str) -> str:
     else:
         known = [*spec.take, *spec.same, *spec.ignored]
         near = difflib.get_close_matches(str(name), known, n=1)
+        near = [spec.meant[name]] if name in spec.meant else near
         hint = f"; did you mean {near[0]!r}?" if near else ""
     return f"{name}: not a field of {spec.name}{hint}"
 

@@ -160,6 +160,7 @@ SPEC = Spec(
         "device": "where the weights lie",
         "dtype": "how the weights are stored",
     },
+    meant={"num_features": "embed_dim"},  # timm's attribute and the argument for it
 )
 
 
@@ -178,7 +179,7 @@ def read_fields(given: Mapping[str, Any]) -> dict[str, Any]:
     problems = [
         f"{name}: found {said[name]!r}, but timm builds this config with "
         f"{built[name]!r}; if the former is right, add "
-        f"'model_args': {{{name!r}: {said[name]!r}}}"
+        f"'model_args': {{{SPEC.meant.get(name, name)!r}: {said[name]!r}}}"
         for name in built
         if said[name] not in (None, built[name])
     ]

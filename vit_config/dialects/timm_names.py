@@ -135,9 +135,10 @@ def resolve(given: Mapping[str, Any]) -> Named:
     }
     if "pos_resize" in entry:
         fields["pos_resize"] = entry["pos_resize"]
+    width = given.get("num_features")
     if not saved:
-        return Named(arguments, fields)
-    return Named(arguments, fields, given.get("global_pool"), given.get("num_features"))
+        return Named(arguments, fields, num_features=width)
+    return Named(arguments, fields, given.get("global_pool"), width)
 
 
 def _find(architecture: Any) -> tuple[str, str]:
