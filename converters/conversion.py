@@ -10,10 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from converters.arguments import check_flag, check_path, check_text, patterns, wrong
 from converters.checking import Checked, checked
 from converters.dialects.asked import Asked
 from converters.dialects.folders import parts_of
-from converters.dialects.opening import open_source
+from converters.dialects.opening import open_source, path_of
 from converters.files.atomic import check_output
 from converters.files.folder import check_folder
 from converters.folders import FOLDERS, KERAS_FOLDER, check_target, save_folder
@@ -129,6 +130,12 @@ def convert(
         MissingExtraError: If `verify` needs what is not installed.
     """
     start = time.perf_counter()
+    check_path("target", target)
+    check_text("to_dialect", to_dialect)
+    check_flag("force", force)
+    if progress is not None and not callable(progress):
+        raise wrong("progress", progress, "a function of two numbers")
+    globs = patterns("allow_missing", allow_missing)
     origin, target = origin_of(source), Path(target)
     kind = check_target(target, to_dialect, max_shard_size)
     folder = kind in FOLDERS
@@ -136,9 +143,8 @@ def convert(
         check_folder(target, (origin,), force)
     else:
         check_output(target, parts_of(origin), force)
-    verify = verify or default_verify(kind)
+    verify = default_verify(kind) if verify is None else verify
     backend = backend_for(verify, target, kind)
-    globs = (allow_missing,) if isinstance(allow_missing, str) else allow_missing
     steps = Steps(
         output=output,
         num_classes=num_classes,
@@ -151,11 +157,16 @@ def convert(
         image_size=image_size,
         fold=fold,
         dtype=dtype,
-        allow_missing=tuple(globs),
+        allow_missing=globs,
         seed=seed,
     )
     asked = Asked(
-        from_dialect, prefix, config, preset, changes or {}, lacking=bool(globs)
+        from_dialect,
+        prefix,
+        config,
+        preset,
+        {} if changes is None else changes,
+        lacking=bool(globs),
     )
     with open_source(source, asked) as reader:
         stages = plan(reader.config, steps)
@@ -242,7 +253,9 @@ def origin_of(source: PathLike | Module) -> Path:
     """The path of a file, or for a live model the name of its class."""
     if is_hub(source):
         return hub_path(str(source))
-    return Path(type(source).__name__ if is_module(source) else source)  # type: ignore[arg-type]
+    if is_module(source):
+        return Path(type(source).__name__)
+    return path_of(source)
 
 
 class _Ticker:

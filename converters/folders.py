@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from converters.checking import Checked
 from converters.checks import check_tensors
 from converters.dialects.reading import Foreign, fill_issues, written
+from converters.dialects.writing import check_written
 from converters.engine import Pipe, Source, Watched
 from converters.files import FOLDER_CONFIG, FORMATS, format_of, space_needed
 from converters.files.atomic import check_space
@@ -54,6 +55,8 @@ def check_target(
         ConversionError: If the options are not for such a target.
     """
     dialect = (to_dialect or "").partition("@")[0]
+    if to_dialect is not None and to_dialect != KERAS_FOLDER:
+        check_written(to_dialect, KERAS_FOLDER)
     if not is_folder(target):
         kind = format_of(target)
         if dialect == "keras_hub":

@@ -165,7 +165,9 @@ def inspect(
             at odds with it.
         ConfigError: If its config describes no model.
     """
-    asked = Asked(from_dialect, prefix, config, preset, changes or {})
+    asked = Asked(
+        from_dialect, prefix, config, preset, {} if changes is None else changes
+    )
     path, asked = located(source, asked)
     tick = progress or (lambda count: None)
     raw, asked = open_raw(path, asked)

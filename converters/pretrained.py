@@ -17,6 +17,7 @@ import numpy as np
 
 from converters.checking import Checked
 from converters.conversion import read_checked
+from converters.dialects.opening import path_of
 from converters.engine import Array, Digests, MemorySource, Pipe, Source, np_dtype
 from converters.extras import optional, twin
 from converters.files import FOLDER_CONFIG, FOLDER_WEIGHTS, FORMATS, format_of
@@ -124,7 +125,7 @@ def load_keras(
 def _is_keras(source: Any) -> bool:
     if is_module(source):
         return False
-    path = Path(source)
+    path = path_of(source)
     return path.is_file() and format_of(path) == "keras"
 
 

@@ -7,7 +7,7 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from converters.report import printable, refusal
+from converters.report import ConversionError, printable, refusal
 
 if TYPE_CHECKING:
     from converters.dialects.base import Dialect, Variant
@@ -38,18 +38,29 @@ def load(name: str) -> Dialect:
         ConversionError: If there is none.
     """
     if name not in _MODULES:
-        near = difflib.get_close_matches(name, NAMES, n=1)
-        meant = f'; did you mean "{near[0]}"?' if near else ""
-        raise refusal(
-            f'there is no dialect "{printable(name)}"{meant}',
-            hint=f"Known are {', '.join(NAMES)}.",
-            kind="config",
-        )
+        raise unknown(name)
     module = import_module(f"converters.dialects.{_MODULES[name]}")
     dialects: dict[str, Dialect] = {
         dialect.name: dialect for dialect in module.DIALECTS
     }
     return dialects[name]
+
+
+def unknown(name: str, *others: str) -> ConversionError:
+    """A refusal of a name that no dialect has, with the nearest one.
+
+    Args:
+        name: The name.
+        *others: What else could have been meant.
+    """
+    known = (*NAMES, *others)
+    near = difflib.get_close_matches(name, known, n=1)
+    meant = f'; did you mean "{near[0]}"?' if near else ""
+    return refusal(
+        f'there is no dialect "{printable(name)}"{meant}',
+        hint=f"Known are {', '.join(known)}.",
+        kind="config",
+    )
 
 
 def find(spec: str) -> tuple[Dialect, tuple[Variant, ...]]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from converters.arguments import check_fields, check_path, check_text
 from converters.dialects.base import Dialect
 from converters.dialects.derive import Given
 from converters.dialects.json_file import read_json
@@ -44,6 +45,18 @@ class Asked:
     beside: ViTConfig | None = None
     lacking: bool = False
     origin: Located | None = None
+
+    def __post_init__(self) -> None:
+        check_text("from_dialect", self.dialect)
+        check_text("prefix", self.prefix)
+        check_text("preset", self.preset)
+        check_fields("changes", self.changes)
+        if isinstance(self.config, ViTConfig) or self.config is None:
+            return
+        if isinstance(self.config, Mapping):
+            check_fields("config", self.config)
+        else:
+            check_path("config", self.config, "a ViTConfig, a dict, or a JSON file")
 
 
 def is_ours(config: ConfigLike | None) -> bool:

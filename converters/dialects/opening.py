@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from converters.arguments import check_path
 from converters.dialects import find
 from converters.dialects.asked import (
     Asked,
@@ -39,9 +40,19 @@ def located(source: Any, asked: Asked) -> tuple[Path, Asked]:
         MissingExtraError: If huggingface_hub is needed and not installed.
     """
     if not is_hub(source):
-        return Path(source), asked
+        return path_of(source), asked
     found = locate(source)
     return found.path, replace(asked, origin=found)
+
+
+def path_of(source: Any) -> Path:
+    """The file or folder that a source is.
+
+    Raises:
+        ConversionError: If it is no path.
+    """
+    check_path("source", source, 'a path, "hf://org/name" or a live model')
+    return Path(source)
 
 
 def open_source(source: Any, asked: Asked) -> Reader:

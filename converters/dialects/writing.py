@@ -2,10 +2,33 @@
 
 from __future__ import annotations
 
-from converters.dialects import find
+from converters.dialects import NAMES, find, load, unknown
 from converters.dialects.base import Variant
-from converters.report import ConversionError, Issue
+from converters.report import ConversionError, Issue, refusal
 from vit_config import ViTConfig
+
+
+def check_written(spec: str, *others: str) -> None:
+    """Refuses what no file is written in, before any is read.
+
+    Args:
+        spec: The dialect or variant.
+        *others: What else the caller could have meant.
+
+    Raises:
+        ConversionError: If there is none of that name, or if it is only read.
+    """
+    name = spec.partition("@")[0]
+    if name not in NAMES:
+        raise unknown(name, *others)
+    _, variants = find(spec)
+    if not any(variant.export for variant in variants):
+        written = [name for name in NAMES if any(v.export for v in load(name).variants)]
+        raise refusal(
+            f"{spec} can be read, but is not written",
+            hint=f"Written are {', '.join(written)}.",
+            kind="config",
+        )
 
 
 def target_variant(spec: str, config: ViTConfig, in_files: bool = False) -> Variant:

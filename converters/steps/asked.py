@@ -6,6 +6,7 @@ import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from converters.arguments import check_flag, wrong
 from converters.engine import FLOATS
 from converters.report import printable, refusal
 
@@ -56,14 +57,19 @@ class Steps:
         lowest = {"num_classes": 0, "seed": 0, "in_chans": 1, "depth": 1}
         for name, low in {**lowest, "patch_depth": 1}.items():
             value = getattr(self, name)
-            if value is None:
+            if value is None and name != "seed":
                 continue
-            if not isinstance(value, int) or isinstance(value, bool):
-                text = f"{_option(name)} {printable(value)}; an integer would be right"
-                raise refusal(text, kind="config")
-            if value < low:
+            try:
+                number = None if isinstance(value, bool) else operator.index(value)
+            except TypeError:
+                number = None
+            if number is None:
+                raise wrong(_option(name), value, "an integer")
+            if number < low:
                 right = f"{low} or more would be right"
-                raise refusal(f"{_option(name)} {value}; {right}", kind="config")
+                raise refusal(f"{_option(name)} {number}; {right}", kind="config")
+            object.__setattr__(self, name, number)  # numpy has integers of its own
+        check_flag(_option("fold"), self.fold)
         if self.inflate is None:
             for name in ("depth", "patch_depth", "inflate_axis"):
                 if getattr(self, name) is not None:
@@ -98,6 +104,8 @@ def parse_size(size: Size, option: str, dims: int) -> tuple[int, ...]:
         numbers = [*size] if isinstance(size, Sequence) else [size]
     shown = printable(size if isinstance(size, str) else numbers)
     try:
+        if any(isinstance(n, bool) for n in numbers):
+            raise TypeError
         lengths = tuple(
             int(n) if isinstance(n, str) else operator.index(n) for n in numbers
         )

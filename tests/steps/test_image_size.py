@@ -94,9 +94,15 @@ def test_without_a_table_only_the_config_changes(tmp_path):
         ({"image_size": "48x"}, "48x; expected a size like 224 or 224x224"),
         ({"image_size": 32.5}, "--image-size .*32.5.*; expected a size like 224"),
         ({"image_size": (32, 16.5)}, "expected a size like 224 or 224x224"),
-        ({"num_classes": 4, "seed": "1"}, "--seed 1; an integer would be right"),
-        ({"num_classes": 4, "seed": 1.5}, "--seed 1.5; an integer would be right"),
-        ({"num_classes": True}, "--num-classes True; an integer would be right"),
+        (
+            {"num_classes": 4, "seed": "1"},
+            "--seed: found '1'; an integer would be right",
+        ),
+        (
+            {"num_classes": 4, "seed": 1.5},
+            "--seed: found 1.5; an integer would be right",
+        ),
+        ({"num_classes": True}, "--num-classes: found True; an integer would be right"),
         ({"image_size": 0}, "expected a size like 224 or 224x224"),
         ({"patch_size": (8, 12)}, "32 on axis 1 is not a multiple of patch_size 12"),
         ({"patch_size": -8}, "--patch-size .-8.; expected a size"),
