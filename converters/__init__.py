@@ -11,8 +11,9 @@ from converters.version import VERSION as __version__
 
 if TYPE_CHECKING:
     from converters.conversion import convert
+    from converters.errors import ConversionError, Issue
     from converters.inspection import Inspection, inspect
-    from converters.report import ConversionError, ConversionReport, Issue
+    from converters.report import ConversionReport
 
 __all__ = [
     "ConversionError",
@@ -25,10 +26,10 @@ __all__ = [
 ]
 
 _HOMES = {
-    "ConversionError": "report",
+    "ConversionError": "errors",
     "ConversionReport": "report",
     "Inspection": "inspection",
-    "Issue": "report",
+    "Issue": "errors",
     "convert": "conversion",
     "inspect": "inspection",
 }

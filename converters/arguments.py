@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from converters.report import ConversionError, printable, refusal
+from converters.errors import ConversionError, printable, refusal
 
 
 def wrong(name: str, value: object, right: str) -> ConversionError:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from converters.engine import TensorInfo
-from converters.report import Issue, printable
+from converters.errors import Issue, printable
 from vit_config import ViTConfig
 from vit_config.weights import weight_table
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from converters.causes import canonical_names, likely_causes
 from converters.checks import Inspected, check_tensors
 from converters.engine import Digests, Pipe, Source, TensorInfo, Watched
+from converters.errors import ConversionError, Issue
 from converters.files.base import Reader
-from converters.report import ConversionError, Issue, StepEffect
+from converters.report import StepEffect
 from converters.steps.asked import Steps
 from converters.steps.chain import Chain
 from converters.steps.fresh import forgive, missing

@@ -16,7 +16,7 @@ from converters.engine import (
     count_nonfinite,
     key_bias_of,
 )
-from converters.report import Issue
+from converters.errors import Issue
 from converters.rules import Plan
 from vit_config import ViTConfig
 

@@ -15,12 +15,13 @@ from converters.checking import Checked, checked
 from converters.dialects.asked import Asked
 from converters.dialects.folders import parts_of
 from converters.dialects.opening import open_source, path_of
+from converters.errors import refusal
 from converters.files.atomic import check_output
 from converters.files.folder import check_folder
 from converters.folders import FOLDERS, KERAS_FOLDER, check_target, save_folder
 from converters.hub import is_hub, origin as hub_path
 from converters.live import is_module
-from converters.report import ConversionReport, Verify, refusal
+from converters.report import ConversionReport, Verify
 from converters.steps.asked import Size, Steps
 from converters.steps.folding import fitted
 from converters.steps.plan import plan

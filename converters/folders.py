@@ -13,13 +13,14 @@ from converters.checks import check_tensors
 from converters.dialects.reading import Foreign, fill_issues, written
 from converters.dialects.writing import check_written
 from converters.engine import Pipe, Source, Watched
+from converters.errors import ConversionError, refusal
 from converters.files import FOLDER_CONFIG, FORMATS, format_of, space_needed
 from converters.files.atomic import check_space
 from converters.files.folder import atomic_folder, check_folder
 from converters.files.keras_folder import write_keras_folder
 from converters.files.keras_hub_file import write_preset
 from converters.files.shards import size_of, write_shards
-from converters.report import ConversionError, ConversionReport, Verify, refusal
+from converters.report import ConversionReport, Verify
 from converters.rules import KERAS
 from converters.transfer import check_computed, differences, report_of
 from vit_config import ViTConfig

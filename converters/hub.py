@@ -27,9 +27,9 @@ from converters.dialects.folders import (
     WEIGHTS,
     adapter_problem,
 )
+from converters.errors import ConversionError, printable, refusal
 from converters.extras import optional
 from converters.files import FOLDER_CONFIG, FORMATS, keras_hub_file
-from converters.report import ConversionError, printable, refusal
 
 SCHEME = "hf://"
 CARD = "README.md"

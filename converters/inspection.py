@@ -21,8 +21,8 @@ from converters.dialects.opening import (
 from converters.dialects.partial import Partial, partial
 from converters.dialects.reading import RawFile
 from converters.engine import Pipe, Source, TensorInfo, Watched, fingerprint
+from converters.errors import ConversionError, Issue, fold, printable
 from converters.files import Reader, format_of
-from converters.report import ConversionError, Issue, fold, printable
 from vit_config import ViTConfig
 
 MAX_ROWS = 400

@@ -19,11 +19,12 @@ from converters.checking import Checked
 from converters.conversion import read_checked
 from converters.dialects.opening import path_of
 from converters.engine import Array, Digests, MemorySource, Pipe, Source, np_dtype
+from converters.errors import ConversionError, refusal
 from converters.extras import optional, twin
 from converters.files import FOLDER_CONFIG, FOLDER_WEIGHTS, FORMATS, format_of
 from converters.files.atomic import check_output, sync
 from converters.live import is_module
-from converters.report import ConversionError, ConversionReport, refusal
+from converters.report import ConversionReport
 from converters.rules import KERAS
 from converters.steps.asked import Size, Steps
 from converters.transfer import write_checked

@@ -14,15 +14,11 @@ from converters.engine import (
     Watched,
     fingerprint,
 )
+from converters.errors import ConversionError, Issue
 from converters.files import open_reader, space_needed, write
 from converters.files.atomic import atomic, check_output, check_space
 from converters.files.base import Reader
-from converters.report import (
-    ConversionError,
-    ConversionReport,
-    Issue,
-    Verify,
-)
+from converters.report import ConversionReport, Verify
 
 if TYPE_CHECKING:
     from converters.dialects.base import Variant

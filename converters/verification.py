@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import get_args
 
+from converters.errors import refusal
 from converters.extras import MissingExtraError
-from converters.report import Verify, refusal
+from converters.report import Verify
 
 RUNNABLE = ("keras", "weights.h5", "keras folder")
 """Formats that Keras itself loads."""

@@ -277,8 +277,8 @@ def _model(preset: str | None, config: Path | None) -> ViTConfig | None:
 @contextmanager
 def refusals(as_json: bool = False) -> Iterator[None]:
     """Turns what a user can cause into a text and exit code 1; bugs stay tracebacks."""
+    from converters.errors import ConversionError
     from converters.extras import MissingExtraError
-    from converters.report import ConversionError
     from vit_config import ConfigError
 
     try:
@@ -296,7 +296,7 @@ def refusals(as_json: bool = False) -> Iterator[None]:
 
 
 def _os_text(error: OSError) -> str:
-    from converters.report import printable
+    from converters.errors import printable
 
     name = f"{printable(Path(str(error.filename)).name)}: " if error.filename else ""
     return f"{name}{error.strerror or error}; nothing written"
@@ -318,7 +318,7 @@ def progress_bar(
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
-    from converters.report import printable
+    from converters.errors import printable
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:

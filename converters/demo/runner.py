@@ -16,10 +16,10 @@ from converters.conversion import convert
 from converters.demo import compare, train
 from converters.demo.report import CaseReport, DemoReport, percent, table
 from converters.demo.task import DemoError, Task
+from converters.errors import ConversionError, printable
 from converters.extras import MissingExtraError, optional
 from converters.files.atomic import atomic
 from converters.parity import process
-from converters.report import ConversionError, printable
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -7,7 +7,7 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from converters.report import ConversionError, printable, refusal
+from converters.errors import ConversionError, printable, refusal
 
 if TYPE_CHECKING:
     from converters.dialects.base import Dialect, Variant

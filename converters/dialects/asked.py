@@ -11,10 +11,10 @@ from typing import Any
 
 from converters.arguments import check_fields, check_path, check_text
 from converters.dialects.base import Dialect
-from converters.dialects.derive import Given
+from converters.dialects.given import Given
 from converters.dialects.json_file import read_json
+from converters.errors import ConversionError, Issue, printable, refusal
 from converters.hub import Located
-from converters.report import ConversionError, Issue, printable, refusal
 from vit_config import ConfigError, SourceConfig, ViTConfig
 from vit_config.dialects.compare import differences
 

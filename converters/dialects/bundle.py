@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from converters.dialects.json_file import read_json
-from converters.report import printable, refusal
+from converters.errors import printable, refusal
 from vit_config import ViTConfig
 
 CONFIGS = ("configs/inference.json", "configs/train.json")

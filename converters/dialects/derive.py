@@ -1,28 +1,25 @@
-"""What a file's names and shapes say about its config, and what they cannot say."""
+"""The config of a file: what the file says, and the caller's word for the rest."""
 
 from __future__ import annotations
 
 import difflib
 import math
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from converters.dialects.advice import advice, listed
 from converters.dialects.base import Shapes, Variant
-from converters.report import ConversionError, Issue, printable, refusal
-from converters.rules import BLOCK, CHUNK, DEPTH, ZERO, Row
+from converters.dialects.given import Given
+from converters.dialects.seen import seen
+from converters.dialects.shapes import canonical_shapes
+from converters.errors import ConversionError, Issue, printable, refusal
 from vit_config import ViTConfig
 from vit_config.presets import preset_fields
-
-Dims = tuple[int | None, ...]
 
 UNSEEN = ("num_heads", "img_size", "norm_eps", "act_layer", "global_pool")
 """Fields that change what a model computes and that no name or shape tells."""
 
 _SOFT = frozenset({"weight_init", "pos_resize"})  # training and resizing only
-_MAX_DEPTH = 1000
 _OF_TENSORS = frozenset(
     {
         *("patch_bias", "patch_norm", "pre_norm", "class_token", "dist_token"),
@@ -32,175 +29,6 @@ _OF_TENSORS = frozenset(
     }
 )
 _OF_HEAD = frozenset({"head_act", "global_pool", "distilled"})
-_GROUP = re.compile(r"\([^()]*\)|[^\s()]+")
-
-
-@dataclass(frozen=True)
-class Given:
-    """What the caller says about the model.
-
-    Attributes:
-        config: A whole config.
-        preset: Name of a preset.
-        changes: Single fields; they stand above the other two.
-        lacking: Whether the file may lack tensors: that it has none of a kind then says
-            nothing against a config that asks for them.
-    """
-
-    config: ViTConfig | None = None
-    preset: str | None = None
-    changes: Mapping[str, Any] = field(default_factory=dict)
-    lacking: bool = False
-
-    def __bool__(self) -> bool:
-        return bool(self.config or self.preset or self.changes)
-
-    def whole(self) -> ViTConfig | None:
-        """A config that needs nothing from the file, if there is one."""
-        if self.config is not None:
-            changes = dict(self.changes)
-            return self.config.replace(**changes) if changes else self.config
-        if self.preset is not None:
-            return ViTConfig.preset(self.preset, **self.changes)
-        return None
-
-
-def canonical_shapes(variant: Variant, shapes: Shapes) -> dict[str, Dims]:
-    """Canonical names and shapes, as far as they follow without a config."""
-    rows = variant.table.rows
-    depth = _depth(variant, shapes)
-    marks = [{BLOCK: i, DEPTH: depth} for i in range(depth)]
-    found: dict[str, Dims] = {}
-    for row in rows:
-        for mark in marks if BLOCK in row.targets[0] else [{DEPTH: depth}]:
-            sources = [_filled(name, mark, shapes) for name in row.sources]
-            parts = [shapes.get(name) for name in sources if name != ZERO]
-            if any(part is None for part in parts):
-                continue
-            dims = _right_dims(row, [part for part in parts if part is not None])
-            if dims is not None:
-                found.setdefault(_filled(row.targets[0], mark, shapes), dims)
-    return found
-
-
-def _depth(variant: Variant, shapes: Shapes) -> int:
-    rows = variant.table.rows
-    anchor = next(r for r in rows if r.targets == ("blocks.{i}.norm1.weight",))
-    count = 0
-    while count < _MAX_DEPTH:
-        if _filled(anchor.sources[0], {BLOCK: count}, shapes) not in shapes:
-            break
-        count += 1
-    return count
-
-
-def _filled(name: str, marks: Mapping[str, int], shapes: Shapes) -> str:
-    for mark, number in marks.items():
-        name = name.replace(mark, str(number))
-    if CHUNK not in name:
-        return name
-    chunks = (name.replace(CHUNK, str(chunk)) for chunk in range(64))
-    return next((chunk for chunk in chunks if chunk in shapes), name)
-
-
-def _right_dims(row: Row, parts: list[tuple[int, ...]]) -> Dims | None:
-    """Shape of the right side of a row, None for an axis that must stay open."""
-    left, right = row.sides
-    groups = _GROUP.findall(left)
-    shape = parts[0]
-    if len(row.sources) > 1:
-        if any(part != shape for part in parts):
-            return None
-        shape = (len(row.sources), *shape)
-    extra = len(shape) - len(groups)
-    if extra < 0 or (extra and "..." not in groups):
-        return None
-    known: dict[str, Dims] = {"1": (1,)}
-    position = 0
-    for group in groups:
-        width = extra + 1 if group == "..." else 1
-        known[group] = shape[position : position + width]
-        position += width
-    dims: list[int | None] = []
-    for group in _GROUP.findall(right):
-        dims += known.get(group) or _product(group, known)
-    return tuple(dims)
-
-
-def _product(group: str, known: Mapping[str, Dims]) -> list[int | None]:
-    """`(s h e)` from `s` and `(h e)`, which another layout keeps apart."""
-    symbols = group.strip("()").split()
-    first, rest = symbols[0], symbols[1:]
-    tail = f"({' '.join(rest)})" if len(rest) > 1 else "".join(rest)
-    parts = known.get(first), known.get(tail)
-    if any(part is None or None in part for part in parts):
-        return [None]
-    numbers = [number for part in parts if part for number in part if number]
-    return [math.prod(numbers)]
-
-
-def seen(variant: Variant, shapes: Shapes) -> dict[str, Any]:
-    """Every field of the config that the names and shapes of a file say."""
-    found = canonical_shapes(variant, shapes)
-    depth = _depth(variant, shapes)
-
-    def has(name: str) -> bool:
-        return name in found
-
-    def dim(name: str, axis: int) -> int | None:
-        dims = found.get(name, ())
-        return dims[axis] if len(dims) > axis else None
-
-    block = "blocks.0"
-    if has(f"{block}.norm1.weight") and not has(f"{block}.norm1.bias"):
-        raise refusal(
-            "the norms have no bias: RMSNorm, as AIMv2 has it, not LayerNorm",
-            hint="This library has no such norm yet.",
-            kind="config",
-        )
-    mlp_dim = dim(f"{block}.mlp.fc2.weight", 1)
-    rows = dim(f"{block}.mlp.fc1.weight", 0)
-    patches = found.get("patch_embed.proj.weight", ())
-    fields: dict[str, Any] = {
-        "embed_dim": dim(f"{block}.norm1.weight", 0),
-        "depth": depth,
-        "mlp_dim": mlp_dim,
-        "mlp_layer": (
-            None if not rows or not mlp_dim else "swiglu" if rows > mlp_dim else "mlp"
-        ),
-        "patch_bias": has("patch_embed.proj.bias"),
-        "patch_norm": (
-            "dual"
-            if has("patch_embed.norm_pre.weight")
-            else "post"
-            if has("patch_embed.norm.weight")
-            else "none"
-        ),
-        "pre_norm": has("norm_pre.weight"),
-        "class_token": has("cls_token"),
-        "dist_token": has("dist_token"),
-        "reg_tokens": dim("reg_token", 1) or 0,
-        "pos_embed": "learned" if has("pos_embed") else "none",
-        "qkv_bias": has(f"{block}.attn.qkv.bias"),
-        "proj_bias": has(f"{block}.attn.proj.bias"),
-        "mlp_bias": has(f"{block}.mlp.fc1.bias"),
-        "qk_norm": has(f"{block}.attn.q_norm.weight"),
-        "init_values": 1e-5 if has(f"{block}.ls1.gamma") else None,
-        "final_norm": has("norm.weight"),
-        "fc_norm": has("fc_norm.weight"),
-        "num_classes": dim("head.weight", 0) or 0,
-        "representation_size": dim("pre_logits.weight", 0),
-    }
-    if has("head.weight"):
-        fields["head_bias"] = has("head.bias")
-    if has("attn_pool.latent"):
-        fields["global_pool"] = "map"
-    if len(patches) > 3 and None not in patches:
-        fields["spatial_dims"] = len(patches) - 2
-        fields["in_chans"], fields["patch_size"] = patches[1], tuple(patches[2:])
-    optional = {"init_values", "representation_size"}
-    fields = {k: v for k, v in fields.items() if v is not None or k in optional}
-    return {**fields, **variant.says(shapes)}
 
 
 def complete(variant: Variant, shapes: Shapes, given: Given, file: Any) -> ViTConfig:

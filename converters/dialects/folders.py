@@ -14,6 +14,7 @@ from typing import Any
 
 from converters.dialects.bundle import is_bundle, open_bundle, weights_in
 from converters.dialects.json_file import read_json
+from converters.errors import ConversionError, printable, refusal
 from converters.files import FOLDER_CONFIG, FOLDER_WEIGHTS
 from converters.files.keras_hub_file import (
     TASK_WEIGHTS,
@@ -21,7 +22,6 @@ from converters.files.keras_hub_file import (
     is_preset,
     preset_config,
 )
-from converters.report import ConversionError, printable, refusal
 from vit_config import ConfigError, ViTConfig
 
 INDEX = "model.safetensors.index.json"

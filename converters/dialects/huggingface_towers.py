@@ -12,7 +12,7 @@ from typing import Any
 
 from converters.dialects import demands
 from converters.dialects.base import Fill, Names, Shapes, Variant, renamed
-from converters.report import refusal
+from converters.errors import refusal
 from converters.rules import Row, Table, joined
 from vit_config import ViTConfig
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from converters.report import printable, refusal
+from converters.errors import printable, refusal
 from vit_config import ConfigError
 from vit_config.strict_json import JsonError, strict_object
 

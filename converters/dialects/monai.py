@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from converters.dialects.base import Dialect, Fill, Shapes, Variant, renamed
-from converters.report import refusal
+from converters.errors import refusal
 from converters.rules import Row, Table
 from vit_config import ViTConfig
 

@@ -16,16 +16,16 @@ from converters.dialects.asked import (
     stamped,
     with_beside,
 )
-from converters.dialects.derive import Given
 from converters.dialects.folders import INDEX, both_problem, library_folder
+from converters.dialects.given import Given
 from converters.dialects.reading import DialectReader, RawFile
 from converters.dialects.recognise import Match, matches, recognise
+from converters.errors import refusal
 from converters.files import open_reader
 from converters.files.base import FORMATS, Reader, merge_configs
 from converters.files.keras_hub_file import KerasHubFile, is_preset
 from converters.hub import is_hub, locate
 from converters.live import is_module, open_module
-from converters.report import refusal
 from vit_config import ViTConfig
 from vit_config.dialects import timm_names
 

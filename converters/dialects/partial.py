@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from converters.dialects.derive import seen
 from converters.dialects.recognise import matches
+from converters.dialects.seen import seen
 from converters.engine import TensorInfo
 
 

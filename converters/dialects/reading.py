@@ -11,7 +11,8 @@ from typing import Protocol, Self
 import numpy as np
 
 from converters.dialects.base import Fill, Variant
-from converters.dialects.derive import Given, complete
+from converters.dialects.derive import complete
+from converters.dialects.given import Given
 from converters.dialects.recognise import Match
 from converters.engine import (
     FLOATS,
@@ -24,7 +25,7 @@ from converters.engine import (
     np_dtype,
     sha256,
 )
-from converters.report import Issue, printable, refusal
+from converters.errors import Issue, printable, refusal
 from converters.rules import CANONICAL, Plan
 from vit_config import SourceConfig, ViTConfig
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from converters.dialects import NAMES, find, load
 from converters.dialects.base import Dialect, Variant
-from converters.report import printable, refusal
+from converters.errors import printable, refusal
 
 _OTHERS = (
     # part of a name, and the family that has it; the first that is found counts

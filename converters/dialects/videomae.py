@@ -12,7 +12,7 @@ from typing import Any
 
 from converters.dialects import demands, positions
 from converters.dialects.base import Dialect, Names, Shapes, Variant, renamed
-from converters.report import refusal
+from converters.errors import refusal
 from converters.rules import ZERO, Row, Table
 from vit_config import ViTConfig
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from converters.dialects import NAMES, find, load, unknown
 from converters.dialects.base import Variant
-from converters.report import ConversionError, Issue, refusal
+from converters.errors import ConversionError, Issue, refusal
 from vit_config import ViTConfig
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from converters.engine import Pipe, Source
+from converters.errors import refusal
 from converters.files.base import FORMATS, Reader, format_of
-from converters.report import refusal
 from converters.rules import KERAS
 from vit_config import ViTConfig
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from converters.report import refusal
+from converters.errors import refusal
 
 
 def check_output(target: Path, sources: tuple[Path, ...], force: bool) -> None:

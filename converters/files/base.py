@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol, Self
 
 from converters.engine import Array, TensorInfo
-from converters.report import printable, refusal
+from converters.errors import printable, refusal
 from converters.rules import Plan
 from vit_config import ViTConfig
 
@@ -169,7 +169,7 @@ def merge_configs(
     Raises:
         ConversionError: If there is none, or if the two describe different models.
     """
-    from converters.report import ConversionError, Issue
+    from converters.errors import ConversionError, Issue
 
     if own is None and given is None:
         raise refusal(

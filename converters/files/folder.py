@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from converters.errors import printable, refusal
 from converters.files.atomic import sync
-from converters.report import printable, refusal
 
 _OURS = re.compile(
     r"model(-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?|(preprocessor_)?config\.json"

@@ -9,9 +9,9 @@ import h5py
 import numpy as np
 
 from converters.engine import Array, Hasher, Source, TensorInfo, np_dtype, sha256
+from converters.errors import ConversionError, Issue, printable, refusal
 from converters.files.base import check_input, merge_configs
 from converters.files.keras_layout import GUARD, Group, layout
-from converters.report import ConversionError, Issue, printable, refusal
 from converters.rules import KERAS, Plan
 from vit_config import ViTConfig
 from vit_config.strict_json import JsonError, canonical, strict_object

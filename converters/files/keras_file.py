@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from converters.engine import Source
+from converters.errors import printable, refusal
 from converters.files.base import check_input, merge_configs
 from converters.files.h5_file import (
     Saved,
@@ -19,7 +20,6 @@ from converters.files.h5_file import (
     refuse_quantised,
     write_h5,
 )
-from converters.report import printable, refusal
 from converters.version import producer
 from vit_config import ViTConfig
 from vit_config.strict_json import JsonError, strict_object

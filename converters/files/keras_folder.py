@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 
 from converters.engine import Source
+from converters.errors import refusal
 from converters.files.base import check_input, merge_configs
 from converters.files.h5_file import Saved, WeightsH5Reader, write_h5
 from converters.files.keras_file import (
@@ -19,7 +20,6 @@ from converters.files.keras_file import (
     config_of,
     keras_config,
 )
-from converters.report import refusal
 from converters.version import producer
 from vit_config import ViTConfig
 

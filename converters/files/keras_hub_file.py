@@ -15,10 +15,10 @@ import h5py
 import numpy as np
 
 from converters.engine import Array, Source, TensorInfo, np_dtype
+from converters.errors import printable, refusal
 from converters.files.base import check_input
 from converters.files.h5_file import DROPPED, open_h5, put, refuse_quantised, scan
 from converters.files.keras_file import KERAS_VERSION
-from converters.report import printable, refusal
 from vit_config import ConfigError, ViTConfig
 from vit_config.dialects import keras_hub as dialect
 from vit_config.strict_json import JsonError, strict_object

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from converters.engine import Array, TensorInfo
+from converters.errors import ConversionError, Issue, printable, refusal
 from converters.files.base import merge_configs
 from converters.files.safetensors_file import SafetensorsReader
-from converters.report import ConversionError, Issue, printable, refusal
 from converters.rules import CANONICAL, Plan
 from vit_config import ViTConfig
 from vit_config.strict_json import JsonError, strict_object

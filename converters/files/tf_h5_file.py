@@ -13,9 +13,9 @@ from typing import Any, Self
 import numpy as np
 
 from converters.engine import Array, TensorInfo, np_dtype
+from converters.errors import printable, refusal
 from converters.files.base import check_input
 from converters.files.h5_file import open_h5, scan
-from converters.report import printable, refusal
 
 _MODEL = "tf_"
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from converters.engine import Array, TensorInfo, np_dtype
+from converters.errors import ConversionError, printable, refusal
 from converters.extras import MissingExtraError, optional
 from converters.files.base import what_is
 from converters.files.safetensors_file import MAX_RANK, MAX_TENSORS, name_problem
-from converters.report import ConversionError, printable, refusal
 
 if TYPE_CHECKING:
     import torch

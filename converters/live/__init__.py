@@ -11,8 +11,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from converters.errors import ConversionError, Issue, printable, refusal
 from converters.live.walk import Walk, class_name
-from converters.report import ConversionError, Issue, printable, refusal
 
 if TYPE_CHECKING:
     from converters.dialects.asked import Asked

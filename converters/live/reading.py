@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from converters.dialects.base import Shapes, Variant
-from converters.dialects.derive import Given
+from converters.dialects.given import Given
 from converters.dialects.reading import DialectReader
 from converters.dialects.recognise import recognise
 from converters.engine import Array, TensorInfo, np_dtype
-from converters.report import ConversionError, Issue, printable, refusal
+from converters.errors import ConversionError, Issue, printable, refusal
 from vit_config import ViTConfig
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from converters.errors import ConversionError, Issue, printable
 from converters.live.known import (
     ACTIVATION_ATTRIBUTES,
     ACTIVATIONS,
@@ -21,7 +22,6 @@ from converters.live.known import (
     OUT_PROJ,
     OneOf,
 )
-from converters.report import ConversionError, Issue, printable
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 _HARMLESS = frozenset(

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from converters.errors import ConversionError, Issue, refusal
 from converters.parity.process import (
     KERAS_WORKER,
     Answer,
@@ -41,7 +42,6 @@ from converters.parity.rms import (
     RMS_LIMIT,
     compare_rms,
 )
-from converters.report import ConversionError, Issue, refusal
 from vit_config import ViTConfig
 
 REFERENCE = "converters.parity.reference"

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from converters.report import refusal
+from converters.errors import refusal
 
 SCHEMA_VERSION = 1
 

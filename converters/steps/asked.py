@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from converters.arguments import check_flag, wrong
 from converters.engine import FLOATS
-from converters.report import printable, refusal
+from converters.errors import printable, refusal
 
 Size = int | str | Sequence[int]
 """`224`, `"224x256"`, `(32, 224, 224)`; one number is taken for every axis."""

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from converters.checks import overflow_problem
 from converters.engine import Cast, Digests, Hasher, Source
-from converters.report import Issue, StepEffect
+from converters.errors import Issue
+from converters.report import StepEffect
 from converters.steps.rounding import Rounding
 from converters.steps.stage import Stage, Staged
 

@@ -103,7 +103,7 @@ def _repeated(config: ViTConfig, chans: int) -> dict[str, Make]:
 
 def _summed(config: ViTConfig) -> dict[str, Make]:
     """The norm of a grey patch is that of its three copies; the rest is linear."""
-    from converters.report import refusal
+    from converters.errors import refusal
 
     if not config.patch_bias:
         raise refusal(

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from converters.engine import Array, Source
-from converters.report import ConversionError
+from converters.errors import ConversionError
 from converters.steps.stage import Make, Stage
 from vit_config import ViTConfig
 from vit_config.weights import weight_table

@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 import numpy as np
 
 from converters.engine import Array, Source
-from converters.report import Issue, printable
+from converters.errors import Issue, printable
 from converters.rules import ZERO, Plan
 from converters.steps.stage import Make, Stage
 from vit_config import ViTConfig

@@ -10,7 +10,7 @@ computed anew.
 from __future__ import annotations
 
 from converters.engine import Array, Source
-from converters.report import refusal
+from converters.errors import refusal
 from converters.steps.asked import Size, parse_size
 from converters.steps.channels import KERNEL
 from converters.steps.resample import resample_positions, resize_kernel

@@ -19,7 +19,7 @@ from __future__ import annotations
 import numpy as np
 
 from converters.engine import Array, Source
-from converters.report import refusal
+from converters.errors import refusal
 from converters.steps.channels import KERNEL, OFFSET, SCALE
 from converters.steps.stage import Make, Stage
 from vit_config import ViTConfig

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from converters.report import refusal
+from converters.errors import refusal
 from converters.steps.fresh import drawn
 from converters.steps.stage import Stage
 from vit_config import ViTConfig

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from converters import convert
-from converters.report import ConversionError, Issue, fold, printable
+from converters.errors import ConversionError, Issue, fold, printable
 from tests.converters.cases import CASES, weights, write_canonical
 
 

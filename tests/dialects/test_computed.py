@@ -13,7 +13,7 @@ from converters.conversion import convert
 from converters.dialects import load, positions
 from converters.dialects.reading import Foreign
 from converters.engine import MemorySource, np_dtype
-from converters.report import ConversionError
+from converters.errors import ConversionError
 from tests.dialects.common import same
 from tests.dialects.test_variants import CONFIGS
 from tests.fill import fill_weights

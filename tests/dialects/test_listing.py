@@ -94,7 +94,7 @@ def test_folders(row: Listed, tmp_path: Path):
     if row.folder:
         assert check_target(tmp_path / "folder", row.name, None) == "folder"
     else:
-        with pytest.raises(ConversionError, match="a folder of|is not written"):
+        with pytest.raises(ConversionError, match=r"a folder of|is not written"):
             check_target(tmp_path / "folder", row.name, None)
 
 

@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from converters.conversion import convert
-from converters.report import ConversionError
+from converters.errors import ConversionError
 from tests.dialects.common import (
     MONAI,
     dead,

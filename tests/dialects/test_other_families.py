@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from converters.dialects.derive import Given, complete
+from converters.dialects.derive import complete
+from converters.dialects.given import Given
 from converters.dialects.recognise import recognise
-from converters.report import ConversionError
+from converters.errors import ConversionError
 from vit_config.strict_json import strict_object
 
 FILE = Path(__file__).parent / "other_families.json"

@@ -20,7 +20,8 @@ from safetensors.numpy import load_file, save_file
 from converters.conversion import convert, read_checked
 from converters.dialects import find
 from converters.dialects.base import Variant
-from converters.report import ConversionError, ConversionReport
+from converters.errors import ConversionError
+from converters.report import ConversionReport
 from tests.dialects.common import same
 from tests.fill import fill, image
 

@@ -12,7 +12,7 @@ from converters.dialects.reading import Foreign
 from converters.dialects.recognise import matches
 from converters.dialects.writing import target_variant
 from converters.engine import MemorySource
-from converters.report import ConversionError
+from converters.errors import ConversionError
 from tests.dialects.common import digest, keys
 from tests.fill import fill_weights
 from vit_config import ConfigError, ViTConfig

@@ -11,8 +11,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from converters.conversion import convert
+from converters.errors import ConversionError
 from converters.extras import MissingExtraError
-from converters.report import ConversionError
 from tests.dialects.common import MONAI, monai_names, same
 from tests.fill import fill_weights
 

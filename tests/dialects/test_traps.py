@@ -14,7 +14,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from converters.conversion import convert
-from converters.report import ConversionError
+from converters.errors import ConversionError
 from tests.dialects.test_real_files import case_of, library_file
 from vit_config import ConfigError, ViTConfig
 

@@ -8,11 +8,12 @@ from hypothesis import given, settings, strategies as st
 
 from converters.dialects import NAMES, find, load
 from converters.dialects.base import renamed
-from converters.dialects.derive import Given, complete
+from converters.dialects.derive import complete
+from converters.dialects.given import Given
 from converters.dialects.reading import Foreign
 from converters.dialects.recognise import matches
 from converters.engine import MemorySource, Pipe
-from converters.report import ConversionError
+from converters.errors import ConversionError
 from converters.rules import CANONICAL, ZERO, Row, Table, TableError
 from tests.dialects.common import MONAI
 from tests.fill import fill_weights

@@ -1,0 +1,39 @@
+"""What a caller says about the model in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from vit_config import ViTConfig
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the caller says about the model.
+
+    Attributes:
+        config: A whole config.
+        preset: Name of a preset.
+        changes: Single fields; they stand above the other two.
+        lacking: Whether the file may lack tensors: that it has none of a kind then says
+            nothing against a config that asks for them.
+    """
+
+    config: ViTConfig | None = None
+    preset: str | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    lacking: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.config or self.preset or self.changes)
+
+    def whole(self) -> ViTConfig | None:
+        """A config that needs nothing from the file, if there is one."""
+        if self.config is not None:
+            changes = dict(self.changes)
+            return self.config.replace(**changes) if changes else self.config
+        if self.preset is not None:
+            return ViTConfig.preset(self.preset, **self.changes)
+        return None
