@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
+from converters.dialects.positions import videomae
 from converters.live.known import ANY, ATTENTION, IDENTITY, LIST
 from converters.live.reading import Found
 from converters.live.walk import Walk, class_name
@@ -27,6 +30,7 @@ _FAMILIES = {
     "dinov2_with_registers": "Dinov2WithRegisters",
     "clip": "CLIP",
     "siglip": "Siglip",
+    "videomae": "VideoMAE",
 }
 _MODELS = {
     "vit": ("ViTModel", "ViTForImageClassification"),
@@ -50,6 +54,7 @@ _MODELS = {
         "CLIPForImageClassification",
     ),
     "siglip": ("SiglipVisionModel", "SiglipForImageClassification"),
+    "videomae": ("VideoMAEModel", "VideoMAEForVideoClassification"),
 }
 
 _PRETRAINED = dict.fromkeys(
@@ -66,11 +71,13 @@ _PRETRAINED = dict.fromkeys(
     ),
     ANY,
 )
+_MODEL = {**_PRETRAINED, **dict.fromkeys(("pooler", "use_head", "layernorm"), ANY)}
 _PARTS: dict[str, dict[str, Any]] = {
     # end of the class' name, after the family's: attributes
     "Embeddings": {
         **dict.fromkeys(("mask_token", "patch_size", "image_size", "config"), ANY),
         **dict.fromkeys(("embed_dim", "num_patches", "num_positions"), ANY),
+        "position_embeddings": ANY,  # where there is one it is compared
     },
     "VisionEmbeddings": dict.fromkeys(
         (
@@ -80,13 +87,16 @@ _PARTS: dict[str, dict[str, Any]] = {
         ANY,
     ),
     "PatchEmbeddings": dict.fromkeys(
-        ("num_patches", "image_size", "patch_size", "num_channels"), ANY
+        ("num_patches", "image_size", "patch_size", "num_channels", "tubelet_size"),
+        ANY,
     ),
     "TubeletEmbeddings": dict.fromkeys(
         ("num_patches", "image_size", "patch_size", "num_frames", "embed_dim"), ANY
     ),
     "Encoder": {**_PRETRAINED, "gradient_checkpointing": ANY},
-    "Layer": {"gradient_checkpointing": ANY},
+    "Layer": dict.fromkeys(
+        ("gradient_checkpointing", "chunk_size_feed_forward", "seq_len_dim"), ANY
+    ),
     "EncoderLayer": {"gradient_checkpointing": ANY, "embed_dim": ANY},
     "Attention": {
         **dict.fromkeys(
@@ -96,6 +106,14 @@ _PARTS: dict[str, dict[str, Any]] = {
         **dict.fromkeys(("attention_dropout", "dropout"), ANY),
         "is_causal": False,
     },
+    "SelfAttention": {
+        **dict.fromkeys(("config", "num_attention_heads", "attention_head_size"), ANY),
+        **dict.fromkeys(("all_head_size", "dropout_prob", "scaling"), ANY),
+        "is_causal": False,
+    },
+    "SelfOutput": {},
+    "Intermediate": {},
+    "Output": {},
     "MLP": {"config": ANY},
     "SwiGLUFFN": {},
     "LayerScale": {},
@@ -111,9 +129,7 @@ _NORMS = ("layernorm", "layer_norm", "layrnorm", "norm1", "norm2")
 def read(walk: Walk, kind: str) -> Found:
     """What the modules of a model say, and its config."""
     folder = kind.removeprefix(_HOME).partition(".")[0]
-    walk.take(
-        "", (kind,), {**_PRETRAINED, **dict.fromkeys(("pooler", "use_head"), ANY)}
-    )
+    walk.take("", (kind,), _MODEL)
     facts = _Facts(walk, folder)
     for path in list(walk.modules)[1:]:
         facts.visit(path)
@@ -149,12 +165,14 @@ class _Facts:
             f"{_HOME}{folder}.modeling_{folder}.{name}" for name in _MODELS[folder]
         )
         self.eps: dict[str, float] = {}
+        self.fc_eps: dict[str, float] = {}
         self.acts: dict[str, str] = {}
         self.heads: dict[str, int] = {}
         self.widths: dict[str, int] = {}
         self.drops: dict[str, dict[str, float]] = {"pos": {}, "proj": {}, "attn": {}}
         self.images: dict[str, tuple[int, ...]] = {}
         self.patch: tuple[int, ...] = ()
+        self.tables: dict[str, Any] = {}
 
     def visit(self, path: str) -> None:
         """Takes one module, by what stands at its place in these models."""
@@ -163,8 +181,7 @@ class _Facts:
         if not walk.waits(path):
             return
         if name in self.models:
-            known = dict.fromkeys(("pooler", "use_head"), ANY)
-            walk.take(path, self.models, {**_PRETRAINED, **known})
+            walk.take(path, self.models, _MODEL)
         elif name.startswith(self.home) and name.removeprefix(self.home) in _PARTS:
             self._part(path, name)
         elif leaf in ("layers", "layer"):
@@ -174,12 +191,14 @@ class _Facts:
             self.drops[where] |= walk.dropout(path)
         elif leaf == "drop_path":
             walk.take(path, IDENTITY, {})
-        elif leaf in ("activation_fn", "act_fn"):
+        elif leaf in ("activation_fn", "act_fn", "intermediate_act_fn"):
             self.acts |= walk.activation(path)
         elif path.endswith("pooler.activation"):
             walk.take(path, _TANH, {})
         elif leaf.endswith(_NORMS) or leaf in ("layernorm_before", "layernorm_after"):
             self.eps |= walk.norm(path, self._width())
+        elif leaf == "fc_norm":
+            self.fc_eps |= walk.norm(path, self._width())
         elif leaf in ("projection", "patch_embedding"):
             self.patch = walk.patches(path)
         elif leaf == "position_embedding":
@@ -200,13 +219,15 @@ class _Facts:
             self.images[path] = _sides(module.image_size)
         if end == "DropPath" and module.drop_prob:
             walk.issue(f"{path}.drop_prob", f"{module.drop_prob}", "0: see the schema")
-        if end == "Attention":
+        if "position_embeddings" in vars(module):  # computed, no parameter
+            self.tables[f"{path}.position_embeddings"] = module.position_embeddings
+        if end.endswith("Attention") and "is_causal" in vars(module):
             heads = getattr(module, "num_attention_heads", None)
             self.heads[path] = int(module.num_heads if heads is None else heads)
-            self.widths[path] = int(module.head_dim)
-            scale = getattr(module, "scaling", getattr(module, "scale", 0.0))
-            walk.scale(f"{path}.scale", scale, module.head_dim)
-            rate = getattr(module, "attention_dropout", getattr(module, "dropout", 0.0))
+            width = int(_first(module, "head_dim", "attention_head_size"))
+            self.widths[path] = width
+            walk.scale(f"{path}.scale", _first(module, "scaling", "scale"), width)
+            rate = _first(module, "attention_dropout", "dropout", "dropout_prob")
             self.drops["attn"][path] = float(rate)
 
     def _width(self) -> int:
@@ -229,6 +250,11 @@ class _Facts:
             "pos_drop_rate": rates["pos"],
             "attn_drop_rate": rates["attn"],
         }
+        if self.fc_eps:
+            fields["fc_norm_eps"] = walk.agree(self.fc_eps)
+        for path, table in self.tables.items():
+            if not np.array_equal(table.detach().cpu().float(), videomae(config)):
+                walk.issue(path, "other values", "the table that VideoMAE computes")
         if self.drops["proj"]:
             fields["proj_drop_rate"] = rates["proj"]
         width = walk.agree(self.widths, 0)
@@ -243,6 +269,11 @@ _TABLE = {
     "padding_idx": None,
     "max_norm": None,
 }
+
+
+def _first(module: Any, *names: str) -> Any:
+    """The first attribute that a module has: the models name them differently."""
+    return next(getattr(module, name) for name in names if hasattr(module, name))
 
 
 def _sides(size: Any) -> tuple[int, ...]:

@@ -56,6 +56,8 @@ MODELS = [
         IMAGE,
         {**MLP, "projection_dim": 9},
     ),
+    ("SiglipVision", "SiglipVisionModel", POOLED, MLP),
+    ("SiglipVision", "SiglipVisionModel", TOKENS, {**MLP, "vision_use_head": False}),
 ]
 
 
@@ -109,6 +111,80 @@ def test_video():
         ours=lambda x: x.transpose(1, 2),
     )
     assert twin.config.img_size == (4, 32, 32)
+
+
+def test_classifier_of_siglip():
+    config = transformers.SiglipConfig(
+        # ids that the text model, which is not read, has tokens for
+        text_config={"bos_token_id": 0, "eos_token_id": 1},
+        vision_config={**SIZES, **MLP},
+        num_labels=4,
+    )
+    model = transformers.SiglipForImageClassification(config)
+    twin = check_outputs(model, inputs(2, 3, 32, 32), given=lambda y: y.logits)
+    assert (twin.config.global_pool, twin.config.num_classes) == ("avg", 4)
+
+
+def videomae(model="VideoMAEForVideoClassification", **changes):
+    return make("VideoMAE", model, {**MLP, "num_frames": 4, **changes})
+
+
+@pytest.mark.parametrize(
+    "model, output, changes",
+    [
+        ("VideoMAEForVideoClassification", LOGITS, {"num_labels": 3}),
+        ("VideoMAEForVideoClassification", LOGITS, {"layer_norm_eps": 1e-3}),
+        ("VideoMAEModel", TOKENS, {"qkv_bias": False, "use_mean_pooling": False}),
+        ("VideoMAEModel", TOKENS, {"hidden_act": "relu", "image_size": (32, 16)}),
+    ],
+)
+def test_videomae(model, output, changes):
+    size = changes.get("image_size", (32, 32))
+    twin = check_outputs(
+        videomae(model, **changes),
+        inputs(2, 4, 3, *size),
+        given=lambda y: getattr(y, output),
+        ours=lambda x: x.transpose(1, 2),
+    )
+    assert twin.config.img_size == (4, *size)
+    assert twin.config.norm_eps == changes.get("layer_norm_eps", 1e-12)
+
+
+def test_the_last_norm_of_videomae_has_its_own_epsilon():
+    model = videomae()
+    model.fc_norm.eps = 0.1
+    x = inputs(2, 4, 3, 32, 32)
+    twin = check_outputs(
+        model, x, given=lambda y: y.logits, ours=lambda x: x.transpose(1, 2)
+    )
+    assert (twin.config.fc_norm_eps, twin.config.norm_eps) == (0.1, 1e-12)
+
+
+def _table(model):
+    table = model.videomae.embeddings.position_embeddings
+    model.videomae.embeddings.position_embeddings = table.flip(1)
+
+
+def _video_scaling(model):
+    model.videomae.encoder.layer[1].attention.attention.scaling = 1.0
+
+
+def _video_norm(model):
+    model.fc_norm = nn.Identity()
+
+
+@pytest.mark.parametrize(
+    "mutant, name",
+    [
+        (_table, "videomae.embeddings.position_embeddings"),
+        (_video_scaling, "videomae.encoder.layer.1.attention.attention.scale"),
+        (_video_norm, "fc_norm"),
+    ],
+)
+def test_videomae_mutants(mutant, name):
+    model = videomae()
+    mutant(model)
+    refused(model, name)
 
 
 def test_rates_labels_and_problem_are_carried():
