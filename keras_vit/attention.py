@@ -61,7 +61,15 @@ class Attention(layers.Layer):
     def call(self, x, training=None, return_taps=False):
         """(B, N, D) -> (B, N, D)."""
         taps = Taps(return_taps)
-        q, k, v = self.split_heads(taps("qkv", self.qkv(x)))
+        x = taps("qkv", self.qkv(x))
+        x = taps("heads", self.attend(x, taps, training))
+        x = taps("proj", self.proj(x))
+        x = self.proj_drop(x, training=training)
+        return taps.give(x)
+
+    def attend(self, qkv, taps: Taps, training=None):
+        """(B, N, 3HE) -> (B, N, HE): what every head gathers, before `proj`."""
+        q, k, v = self.split_heads(qkv)
         dropout = training and self.attn_drop.rate > 0
         if self.attn_impl == "explicit" or dropout:
             weights = taps("maps", self.softmax_scores(q, k))
@@ -69,10 +77,7 @@ class Attention(layers.Layer):
             x = ops.einsum("bhxy,byhe->bxhe", weights, v)
         else:
             x = dot_product_attention(q, k, v)
-        x = taps("heads", self.merge_heads(x))
-        x = taps("proj", self.proj(x))
-        x = self.proj_drop(x, training=training)
-        return taps.give(x)
+        return self.merge_heads(x)
 
     def maps(self, x):
         """(B, N, D) -> attention weights (B, H, N, N), rows sum to one."""

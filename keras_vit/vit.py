@@ -253,17 +253,20 @@ class ViT(Features, Saved, NamedWeights, keras.Model):
         self._check_input(x)
         x = ops.cast(x, self.compute_dtype)
         x = taps("patch_embed", self.patch_embed(x))
+        x = self.pos_drop(taps("pos_embed", self._join(x)), training=training)
+        if self.norm_pre is not None:
+            x = taps("norm_pre", self.norm_pre(x))
+        return x
+
+    def _join(self, x):
+        """Patches (B, num_patches, D) -> all tokens with positions (B, N, D)."""
         tokens = [self.cls_token, self.dist_token, self.reg_token]
         tokens = [ops.cast(token, x.dtype) for token in tokens if token is not None]
         pos_embed = self.pos_embed
         if pos_embed is not None:
             pos_embed = ops.cast(pos_embed, x.dtype)
         count = {"all": len(tokens), "cls": 1, "patch": 0}[self.config.pos_embed_tokens]
-        x = join_tokens(x, tokens[:count], tokens[count:], pos_embed)
-        x = self.pos_drop(taps("pos_embed", x), training=training)
-        if self.norm_pre is not None:
-            x = taps("norm_pre", self.norm_pre(x))
-        return x
+        return join_tokens(x, tokens[:count], tokens[count:], pos_embed)
 
     def _head(self, x, taps: Taps, training=False, pre_logits: bool = False):
         """Tokens (B, N, D) -> (B, num_classes) or (B, head_in_dim)."""
@@ -271,17 +274,23 @@ class ViT(Features, Saved, NamedWeights, keras.Model):
         if self.fc_norm is not None:
             x = taps("fc_norm", self.fc_norm(x))
         if self.pre_logits is not None:
-            x = taps("pre_logits", ops.tanh(self.pre_logits(x)))
+            x = taps("pre_logits", self._represent(x))
         x = self.head_drop(x, training=training)
         if self.head is None or pre_logits:
             return (x[:, 0] + x[:, 1]) / 2 if self.config.distilled else x
+        return taps("head", self._classify(x))
+
+    def _represent(self, x):
+        """(B, pool_dim) -> (B, representation_size); distilled (B, 2, ...)."""
+        return ops.tanh(self.pre_logits(x))
+
+    def _classify(self, x):
+        """(B, head_in_dim) -> (B, num_classes); distilled (B, 2, head_in_dim)."""
         if self.head_dist is not None:
             x = (self.head(x[:, 0]) + self.head_dist(x[:, 1])) / 2
         else:
             x = self.head(x)
-        if self.config.head_act == "tanh":
-            x = ops.tanh(x)
-        return taps("head", x)
+        return ops.tanh(x) if self.config.head_act == "tanh" else x
 
     def _pool(self, x):
         """(B, N, D) -> (B, pool_dim); distilled (B, 2, D): class and distillation."""

@@ -51,7 +51,15 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, return_taps: bool = False) -> Tensor:
         """(B, N, D) -> (B, N, D)."""
         taps = Taps(return_taps)
-        q, k, v = self.split_heads(taps("qkv", self.qkv(x)))
+        x = taps("qkv", self.qkv(x))
+        x = taps("heads", self.attend(x, taps))
+        x = taps("proj", self.proj(x))
+        x = self.proj_drop(x)
+        return taps.give(x)
+
+    def attend(self, qkv: Tensor, taps: Taps) -> Tensor:
+        """(B, N, 3HE) -> (B, N, HE): what every head gathers, before `proj`."""
+        q, k, v = self.split_heads(qkv)
         dropout = self.training and self.attn_drop.p > 0
         if self.attn_impl == "explicit" or dropout:
             weights = taps("maps", self.softmax_scores(q, k))
@@ -60,10 +68,7 @@ class Attention(nn.Module):
         else:
             q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
             x = F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
-        x = taps("heads", self.merge_heads(x))
-        x = taps("proj", self.proj(x))
-        x = self.proj_drop(x)
-        return taps.give(x)
+        return self.merge_heads(x)
 
     def maps(self, x: Tensor) -> Tensor:
         """(B, N, D) -> attention weights (B, H, N, N), rows sum to one."""

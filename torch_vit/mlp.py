@@ -33,12 +33,14 @@ class Mlp(nn.Module):
         """(B, N, D) -> (B, N, D)."""
         taps = Taps(return_taps)
         x = taps("fc1", self.fc1(x))
-        if self.gated:
-            gate, up = x.chunk(2, dim=-1)
-            x = self.act(gate) * up
-        else:
-            x = self.act(x)
-        x = self.drop1(taps("act", x))
+        x = self.drop1(taps("act", self.activate(x)))
         x = taps("fc2", self.fc2(x))
         x = self.drop2(x)
         return taps.give(x)
+
+    def activate(self, x: Tensor) -> Tensor:
+        """Output of `fc1`, one branch or two -> input of `fc2` (B, N, mlp_dim)."""
+        if not self.gated:
+            return self.act(x)
+        gate, up = x.chunk(2, dim=-1)
+        return self.act(gate) * up

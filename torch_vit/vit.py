@@ -204,14 +204,17 @@ class ViT(Features, nn.Module):
         """(B, C, *spatial) -> tokens before the first block (B, N, D)."""
         self._check_input(x)
         x = taps("patch_embed", self.patch_embed(x))
-        tokens = [self.cls_token, self.dist_token, self.reg_token]
-        tokens = [token for token in tokens if token is not None]
-        count = {"all": len(tokens), "cls": 1, "patch": 0}[self.config.pos_embed_tokens]
-        x = join_tokens(x, tokens[:count], tokens[count:], self.pos_embed)
-        x = self.pos_drop(taps("pos_embed", x))
+        x = self.pos_drop(taps("pos_embed", self._join(x)))
         if self.norm_pre is not None:
             x = taps("norm_pre", self.norm_pre(x))
         return x
+
+    def _join(self, x: Tensor) -> Tensor:
+        """Patches (B, num_patches, D) -> all tokens with positions (B, N, D)."""
+        tokens = [self.cls_token, self.dist_token, self.reg_token]
+        tokens = [token for token in tokens if token is not None]
+        count = {"all": len(tokens), "cls": 1, "patch": 0}[self.config.pos_embed_tokens]
+        return join_tokens(x, tokens[:count], tokens[count:], self.pos_embed)
 
     def _head(self, x: Tensor, taps: Taps, pre_logits: bool = False) -> Tensor:
         """Tokens (B, N, D) -> (B, num_classes) or (B, head_in_dim)."""
@@ -219,17 +222,23 @@ class ViT(Features, nn.Module):
         if self.fc_norm is not None:
             x = taps("fc_norm", self.fc_norm(x))
         if self.pre_logits is not None:
-            x = taps("pre_logits", torch.tanh(self.pre_logits(x)))
+            x = taps("pre_logits", self._represent(x))
         x = self.head_drop(x)
         if self.head is None or pre_logits:
             return (x[:, 0] + x[:, 1]) / 2 if self.config.distilled else x
+        return taps("head", self._classify(x))
+
+    def _represent(self, x: Tensor) -> Tensor:
+        """(B, pool_dim) -> (B, representation_size); distilled (B, 2, ...)."""
+        return torch.tanh(self.pre_logits(x))
+
+    def _classify(self, x: Tensor) -> Tensor:
+        """(B, head_in_dim) -> (B, num_classes); distilled (B, 2, head_in_dim)."""
         if self.head_dist is not None:
             x = (self.head(x[:, 0]) + self.head_dist(x[:, 1])) / 2
         else:
             x = self.head(x)
-        if self.config.head_act == "tanh":
-            x = torch.tanh(x)
-        return taps("head", x)
+        return torch.tanh(x) if self.config.head_act == "tanh" else x
 
     def _pool(self, x: Tensor) -> Tensor:
         """(B, N, D) -> (B, pool_dim); distilled (B, 2, D): class and distillation."""
