@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 import converters
 from converters.extras import MissingExtraError
+from converters.parity.device import UNAVAILABLE, environment as environment_of
 
 Array = NDArray[Any]
 
@@ -35,6 +36,10 @@ LIMIT_S = 600
 
 class ProcessError(RuntimeError):
     """A fresh process that cannot be started, or failed; the text says why."""
+
+
+class UnavailableProcessError(ProcessError):
+    """A process on a machine, or with a library, that cannot compute what was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,18 +171,19 @@ class Worker:
         job: The file that says what to do.
         label: What to call it in messages.
         backend: Keras' backend there.
+        device: `"cpu"` or `"cuda"`, as its job says.
     """
 
-    def __init__(self, module: str, job: Path, label: str, backend: str) -> None:
+    def __init__(
+        self, module: str, job: Path, label: str, backend: str, device: str = "cpu"
+    ) -> None:
         self._label = label
         self._said, self._errors = job.with_suffix(".out"), job.with_suffix(".err")
-        # On the CPU, all of them: a GPU's reduced precision is another question.
         home = str(Path(converters.__file__).parents[1])
         environment = {
             **os.environ,
             "KERAS_BACKEND": backend,
-            "CUDA_VISIBLE_DEVICES": "",
-            "JAX_PLATFORMS": "cpu",
+            **environment_of(device),
             "TF_CPP_MIN_LOG_LEVEL": "3",
             "PYTHONPATH": os.pathsep.join([home, *filter(None, sys.path)]),
         }
@@ -198,6 +204,7 @@ class Worker:
 
         Raises:
             ProcessError: If it fails, with the last line of what it said.
+            UnavailableProcessError: If what was asked cannot be computed there.
         """
         try:
             code = self._process.wait(limit)
@@ -208,6 +215,8 @@ class Worker:
         if code:
             text = self._errors.read_text("utf-8", "replace")
             lines = text.strip().splitlines() or [f"exit code {code}"]
+            if code == UNAVAILABLE:
+                raise UnavailableProcessError(f"{self._label}: {lines[-1]}")
             raise ProcessError(f"{self._label} failed in its process: {lines[-1]}")
         text = self._said.read_text("utf-8", "replace")
         said: dict[str, Any] = json.loads(text.strip().splitlines()[-1])
@@ -221,9 +230,11 @@ class Worker:
 
 
 @contextmanager
-def started(module: str, job: Path, label: str, backend: str) -> Iterator[Worker]:
+def started(
+    module: str, job: Path, label: str, backend: str, device: str = "cpu"
+) -> Iterator[Worker]:
     """A worker at work, which does not outlive the block."""
-    worker = Worker(module, job, label, backend)
+    worker = Worker(module, job, label, backend, device)
     try:
         yield worker
     finally:

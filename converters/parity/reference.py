@@ -1,8 +1,13 @@
 """The other fresh process: the torch twin of a file, in float32 and in float64.
 
 Run as `python -m converters.parity.reference JOB`. JOB is a JSON file as for
-`converters.parity.worker`, with "config" always; answers of the float64 model have
-names that begin with "exact:".
+`converters.parity.worker`, with "config" always. A case is answered twice, in its
+"dtype" (float32 if it says none) and by the oracle: the same weights, rounded to that
+type, in float64 on the CPU. The oracle's answers have names that begin with "exact:".
+With `"oracle": false` the case is one to be judged, and gets no oracle.
+
+Of `forced` the reference answers nothing in its own type: its steps alone are its taps,
+bit for bit.
 """
 
 from __future__ import annotations
@@ -10,16 +15,24 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from converters.parity.device import (
+    UNAVAILABLE,
+    UnavailableError,
+    device_of,
+    flags,
+    settle,
+    versions,
+)
+
 if TYPE_CHECKING:
     import torch_vit
+    from converters.parity.torch_runner import TorchRunner
 
-BATCH = 64
 EXACT = "exact:"
 
 
@@ -27,17 +40,65 @@ def main(job: Path) -> None:
     """Does what the job says and prints one line of JSON about it."""
     import torch
 
-    cases = []
-    for case in json.loads(job.read_text(encoding="utf-8"))["cases"]:
-        start = time.perf_counter()
-        model = load(Path(case["model"]), case["config"])
-        seconds = time.perf_counter() - start
-        found = _answers(model, case, job.parent)
-        exact = _answers(model.double(), case, job.parent)
-        found |= {EXACT + name: values for name, values in exact.items()}
-        np.savez(job.parent / case["answers"], **found)
-        cases.append({"load_seconds": seconds})
-    print(json.dumps({"torch": str(torch.__version__), "cases": cases}))
+    asked = json.loads(job.read_text(encoding="utf-8"))["cases"]
+    device = device_of(asked)
+    settle("torch", device)
+    cases = [_asked(case, job.parent, device) for case in asked]
+    done = {
+        "torch": str(torch.__version__),
+        "versions": versions("torch", "numpy"),
+        "flags": flags("torch", device),
+        "cases": cases,
+    }
+    print(json.dumps(done))
+
+
+def _asked(fields: dict[str, Any], folder: Path, device: str) -> dict[str, Any]:
+    import torch
+
+    from converters.parity.answers import Case
+    from converters.parity.archive import Archive
+    from converters.parity.torch_runner import TorchRunner
+
+    dtype = fields.get("dtype", "float32")
+    oracle = fields.get("oracle", True)
+
+    def fresh(model: torch_vit.ViT | None = None) -> TorchRunner:
+        model = _loaded(fields) if model is None else model
+        return TorchRunner(model.to(device, getattr(torch, dtype)))
+
+    def exact() -> TorchRunner:
+        model = _loaded(fields).to(getattr(torch, dtype))
+        return TorchRunner(model.double())
+
+    start = time.perf_counter()
+    with Archive(folder / fields["answers"]) as archive:
+        case = Case(fields, folder, archive, fresh)
+        model = _loaded(fields)
+        said = case.look(TorchRunner(model))
+        runner = fresh(model)
+        said["load_seconds"] = time.perf_counter() - start
+        case.layers(runner, write=oracle)  # first: another process waits for the file
+        if not oracle:
+            case.forced(runner)
+        case.outputs(runner, once=True)
+        case.gradients(runner)
+        if oracle:
+            runner = TorchRunner(runner.model.to("cpu").double())
+            case = Case(fields, folder, archive, exact)
+            case.layers(runner, EXACT)
+            case.forced(runner, EXACT)
+            case.outputs(runner, EXACT, once=True)
+            case.gradients(runner, EXACT)
+        del runner, model
+        Case(fields, folder, archive, fresh).training()
+        if oracle:
+            Case(fields, folder, archive, exact).training(EXACT)
+    return said
+
+
+def _loaded(fields: dict[str, Any]) -> torch_vit.ViT:
+    return load(Path(fields["model"]), fields["config"])
 
 
 def load(path: Path, config: dict[str, Any]) -> torch_vit.ViT:
@@ -58,40 +119,15 @@ def load(path: Path, config: dict[str, Any]) -> torch_vit.ViT:
     return model.eval()
 
 
-def _answers(model: torch_vit.ViT, case: dict[str, Any], folder: Path) -> Any:
-    import torch
-
-    x = np.load(folder / case["inputs"])
-    size = case.get("batch", BATCH)
-    with torch.inference_mode():
-        found = {"outputs": _batched(model, model, x, size)}
-        if case.get("tokens"):
-            first = x[: case["tokens"]]
-            found["tokens"] = _batched(model, model.forward_features, first, size)
-        if case.get("head"):
-            tokens = np.load(folder / case["head"])
-            found["head"] = _batched(model, model.forward_head, tokens, size)
-        if case.get("layers"):
-            _, taps = model.forward_taps(_tensor(model, x[: case["layers"]]))
-            found |= {f"layer:{name}": value.numpy() for name, value in taps.items()}
-    return found
-
-
-def _batched(
-    model: torch_vit.ViT, function: Callable[[Any], Any], x: Any, size: int
-) -> Any:
-    parts = [
-        function(_tensor(model, x[i : i + size])).numpy()
-        for i in range(0, len(x), size)
-    ]
-    return np.concatenate(parts)
-
-
-def _tensor(model: torch_vit.ViT, x: Any) -> Any:
-    import torch
-
-    return torch.from_numpy(x).to(next(model.parameters()).dtype)
+def run(job: Path) -> int:
+    """`main`, and the exit code: what cannot be computed here is one line."""
+    try:
+        main(job)
+    except UnavailableError as error:
+        print(error, file=sys.stderr)
+        return UNAVAILABLE
+    return 0
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    sys.exit(run(Path(sys.argv[1])))

@@ -1,7 +1,9 @@
 """The fresh process: loads Keras files, asks them, writes what they say.
 
-Run as `python -m converters.parity.worker JOB`, with KERAS_BACKEND set. JOB is a JSON
-file beside which the inputs lie; the answers are written there.
+Run as `python -m converters.parity.worker JOB`, in the environment that
+`converters.parity.process` makes. JOB is a JSON file, `{"cases": [...]}`. A case
+has "model", "answers", what `converters.parity.answers` knows, "dtype", the type to
+compute in, by default the model's own, and "device".
 """
 
 from __future__ import annotations
@@ -9,13 +11,18 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-BATCH = 64
+from converters.parity.device import (
+    UNAVAILABLE,
+    UnavailableError,
+    check_dtype,
+    device_of,
+    flags,
+    settle,
+    versions,
+)
 
 
 def main(job: Path) -> None:
@@ -25,62 +32,75 @@ def main(job: Path) -> None:
 
     import keras_vit  # noqa: F401  (registers the model)
 
+    backend = keras.backend.backend()
+    asked = json.loads(job.read_text(encoding="utf-8"))["cases"]
+    device = device_of(asked)
+    settle(backend, device)
     started = time.perf_counter() - start
-    cases = []
-    for case in json.loads(job.read_text(encoding="utf-8"))["cases"]:
-        start = time.perf_counter()
-        model = _load(case)
-        seconds = time.perf_counter() - start
-        np.savez(job.parent / case["answers"], **_answers(model, case, job.parent))
-        cases.append({"load_seconds": seconds})
+    cases = [_asked(case, job.parent, backend) for case in asked]
+    packages = ("keras", backend, "numpy", "h5py")
     done: dict[str, Any] = {
-        "backend": keras.backend.backend(),
+        "backend": backend,
         "keras": keras.__version__,
+        "versions": versions(*packages),
+        "flags": flags(backend, device),
         "start_seconds": started,
         "cases": cases,
     }
     print(json.dumps(done))
 
 
-def _load(case: dict[str, Any]) -> Any:
-    """The model of a file; with "dtype", loaded again to compute in that type."""
+def _asked(fields: dict[str, Any], folder: Path, backend: str) -> dict[str, Any]:
+    from converters.parity.answers import Case
+    from converters.parity.archive import Archive
+    from converters.parity.keras_runner import KerasRunner
+
+    dtype = fields.get("dtype")
+    check_dtype(backend, dtype or "float32")
+
+    def fresh(dtype: str | None = dtype) -> KerasRunner:
+        return KerasRunner(_load(fields, dtype))
+
+    start = time.perf_counter()
+    runner = fresh(None)
+    with Archive(folder / fields["answers"]) as archive:
+        case = Case(fields, folder, archive, fresh)
+        said = case.look(runner)
+        if dtype is not None and runner.model.dtype_policy.name != dtype:
+            del runner  # two of them need not fit into memory
+            runner = fresh()
+        said["load_seconds"] = time.perf_counter() - start
+        case.outputs(runner)
+        case.layers(runner)
+        case.forced(runner)
+        case.gradients(runner)
+        del runner
+        case.training()
+    return said
+
+
+def _load(case: dict[str, Any], dtype: str | None) -> Any:
+    """The model of a file, to compute in a type."""
     import keras_vit
     from vit_config import ViTConfig
 
-    path, dtype = case["model"], case.get("dtype")
+    path = case["model"]
     if path.endswith((".keras", ".keras_folder")):
-        model = keras_vit.load_model(path)
-        return model if dtype is None else keras_vit.load_model(path, dtype=dtype)
+        return keras_vit.load_model(path, dtype=dtype)
     model = keras_vit.ViT(ViTConfig.from_dict(case["config"]), dtype=dtype)
     model.load_weights(path)
     return model
 
 
-def _answers(model: Any, case: dict[str, Any], folder: Path) -> dict[str, Any]:
-    x = np.moveaxis(np.load(folder / case["inputs"]), 1, -1)
-    size = case.get("batch", BATCH)
-    found = {"outputs": _batched(lambda x: model(x, training=False), x, size)}
-    if case.get("tokens"):
-        found["tokens"] = _batched(model.forward_features, x[: case["tokens"]], size)
-    if case.get("head"):
-        tokens = np.load(folder / case["head"])
-        found["head"] = _array(model.forward_head(tokens))
-    if case.get("layers"):
-        _, taps = model.forward_taps(x[: case["layers"]])
-        found |= {f"layer:{name}": _array(value) for name, value in taps.items()}
-    return found
-
-
-def _batched(function: Callable[[Any], Any], x: Any, size: int) -> Any:
-    parts = [_array(function(x[i : i + size])) for i in range(0, len(x), size)]
-    return np.concatenate(parts)
-
-
-def _array(tensor: Any) -> np.ndarray[Any, np.dtype[Any]]:
-    import keras
-
-    return np.asarray(keras.ops.convert_to_numpy(tensor))
+def run(job: Path) -> int:
+    """`main`, and the exit code: what cannot be computed here is one line."""
+    try:
+        main(job)
+    except UnavailableError as error:
+        print(error, file=sys.stderr)
+        return UNAVAILABLE
+    return 0
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    sys.exit(run(Path(sys.argv[1])))

@@ -1,0 +1,194 @@
+"""The Keras twin as a runner; its methods stand in the order of `torch_runner`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+from converters.engine import Digests, Hasher, apply, cast
+from converters.parity.parts import INPUT, Part
+from converters.parity.pullback import PULLBACKS
+from converters.rules import KERAS
+from vit_config.weights import Weight, weight_table
+
+Array = NDArray[Any]
+
+BACKEND = keras.backend.backend()
+
+
+class KerasRunner:
+    """`keras_vit.ViT`, asked.
+
+    Args:
+        model: The model; it computes in the type of its dtype policy.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.config = model.config
+        plan = KERAS.plan(model.config)
+        self._steps = {step.sources[0]: step.inverse() for step in plan.steps}
+        self._variables = {model.relative_path(v): v for v in model.weights}
+
+    def outputs(self, x: Array) -> Array:
+        """What the model gives for inputs (B, C, *spatial)."""
+        return self._asked(self.model, _image(x), training=False)
+
+    def tokens(self, x: Array) -> Array:
+        """All tokens after the last norm (B, N, D)."""
+        return self._asked(self.model.forward_features, _image(x))
+
+    def head(self, tokens: Array, pre_logits: bool = False) -> Array:
+        """The head on tokens, or what comes before its last layer."""
+        return self._asked(self.model.forward_head, tokens, pre_logits=pre_logits)
+
+    def taps(self, x: Array) -> Iterator[tuple[str, Array]]:
+        """Every tap."""
+        with _no_graph():
+            _, taps = self.model.forward_taps(self._tensor(_image(x)))
+        while taps:
+            name = next(iter(taps))
+            yield name, as_array(taps.pop(name))
+
+    def step(self, part: Part, values: Sequence[Array]) -> Array:
+        """One step alone."""
+        if part.sources == (INPUT,):
+            values = [_image(values[0])]
+        with _no_graph():
+            return as_array(part.compute(self.model, *map(self._tensor, values)))
+
+    def gradients(self, x: Array, cotangent: Array) -> Iterator[tuple[str, Array]]:
+        """Of the input and of every weight that is trained."""
+        trained = self._trained()
+        variables = [variable for _, variable in trained]
+        pull = PULLBACKS[BACKEND](self.model, variables, _weighted)
+        _, of_input, found = pull(self._tensor(_image(x)), self._tensor(cotangent))
+        yield INPUT, np.moveaxis(as_array(of_input), -1, 1)
+        for weight, variable in trained:
+            gradient = found.pop(0)
+            if gradient is None:  # nothing depends on it
+                gradient = ops.zeros(variable.shape, variable.dtype)
+            yield weight.name, self._canonical(weight, gradient)
+
+    def train(
+        self, x: Array, targets: Array, optimizer: str, settings: dict[str, Any]
+    ) -> Iterator[tuple[str, Array]]:
+        """`loss`, then every weight that was trained."""
+        trained = self._trained()
+        variables = [variable for _, variable in trained]
+        stepper = _STEPPERS[optimizer](settings)
+        stepper.build(variables)
+        pull = PULLBACKS[BACKEND](self.model, variables, _loss)
+        losses = []
+        for t, (batch, target) in enumerate(zip(x, targets, strict=True), 1):
+            if optimizer == "adamw":
+                stepper.epsilon = _epsilon(t, settings)
+            loss, _, gradients = pull(self._tensor(_image(batch)), self._tensor(target))
+            pairs = zip(gradients, variables, strict=True)
+            stepper.apply(
+                [ops.zeros_like(v) if g is None else g for g, v in pairs], variables
+            )
+            losses.append(float(ops.convert_to_numpy(loss)))
+            del gradients
+        with _no_graph():
+            y = self.model(self._tensor(_image(x[-1])), training=False)
+            loss = _loss(y, self._tensor(targets[-1]))
+        losses.append(float(ops.convert_to_numpy(loss)))
+        yield "loss", np.array(losses)
+        for weight, variable in trained:
+            yield weight.name, self._canonical(weight, variable.value)
+
+    def digests(self, dtype: str | None = None) -> Digests:
+        """Type, shape and SHA-256 of every weight in memory, in canonical layout.
+
+        Args:
+            dtype: Type that the file has them in; they are rounded to it first, which
+                changes nothing unless something else did.
+        """
+        with Hasher() as hasher:
+            for weight in weight_table(self.config):
+                value = self._variables[weight.path].value
+                array = self._canonical(weight, value)
+                hasher.add(weight.name, array if dtype is None else cast(array, dtype))
+            return hasher.digests()
+
+    def save(self, path: Path) -> None:
+        """Saves the model as Keras does."""
+        self.model.save(path)
+
+    def _asked(self, function: Any, x: Array, **options: Any) -> Array:
+        with _no_graph():
+            return as_array(function(self._tensor(x), **options))
+
+    def _trained(self) -> list[tuple[Weight, Any]]:
+        table = weight_table(self.config)
+        return [(row, self._variables[row.path]) for row in table if row.trainable]
+
+    def _canonical(self, weight: Weight, value: Any) -> Array:
+        return apply(self._steps[weight.name], [as_array(value)])[0]
+
+    def _tensor(self, x: Array) -> Any:
+        return ops.convert_to_tensor(x, self.model.compute_dtype)
+
+
+def _image(x: Array) -> Array:
+    """(B, C, *spatial) -> (B, *spatial, C)."""
+    return np.moveaxis(x, 1, -1)
+
+
+def _weighted(y: Any, cotangent: Any) -> Any:
+    return ops.sum(y * cotangent)
+
+
+def _loss(y: Any, target: Any) -> Any:
+    return 0.5 * ops.mean(ops.square(y - target))
+
+
+def _sgd(settings: dict[str, Any]) -> Any:
+    return keras.optimizers.SGD(settings["lr"], momentum=settings.get("momentum", 0.0))
+
+
+def _adamw(settings: dict[str, Any]) -> Any:
+    beta_1, beta_2 = settings["betas"]
+    return keras.optimizers.AdamW(
+        settings["lr"],
+        weight_decay=settings["weight_decay"],
+        beta_1=beta_1,
+        beta_2=beta_2,
+        epsilon=settings["eps"],
+    )
+
+
+_STEPPERS: dict[str, Callable[[dict[str, Any]], Any]] = {"sgd": _sgd, "adamw": _adamw}
+
+
+def _epsilon(step: int, settings: dict[str, Any]) -> float:
+    """The epsilon with which Keras takes the step that torch takes.
+
+    With v' = v / (1 - b^t), torch 2.13 divides by sqrt(v') + eps; Keras 3.15.1 moves
+    the correction out, to sqrt(v) + epsilon, and leaves epsilon without it.
+    """
+    beta_2 = settings["betas"][1]
+    return float(settings["eps"] * (1 - beta_2**step) ** 0.5)
+
+
+def _no_graph() -> AbstractContextManager[Any]:
+    """Under torch, no graph is kept for what is only looked at."""
+    if BACKEND != "torch":
+        return nullcontext()
+    import torch
+
+    return torch.no_grad()
+
+
+def as_array(tensor: Any) -> Array:
+    """The tensor as numpy has it; bfloat16 as that of `ml_dtypes`."""
+    found: Array = np.asarray(ops.convert_to_numpy(tensor))
+    return found
