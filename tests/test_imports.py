@@ -181,8 +181,8 @@ UPWARD = {
 }
 """Functions that may import `converters`."""
 
-PROCESSES = {"converters/parity/keras_runner.py", "converters/parity/pullback.py"}
-"""Modules of `converters.parity.worker`'s own process, which nothing else imports."""
+PROCESSES = {"converters/parity/worker.py"}
+"""Programs of a process of their own, which nothing imports."""
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -7,9 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
-from keras import ops
 from numpy.typing import NDArray
 
 from converters.engine import Digests, Hasher, apply, cast
@@ -20,8 +18,6 @@ from vit_config.weights import Weight, weight_table
 
 Array = NDArray[Any]
 
-BACKEND = keras.backend.backend()
-
 
 class KerasRunner:
     """`keras_vit.ViT`, asked.
@@ -31,6 +27,9 @@ class KerasRunner:
     """
 
     def __init__(self, model: Any) -> None:
+        import keras
+
+        self._backend: str = keras.backend.backend()
         self.model = model
         self.config = model.config
         plan = KERAS.plan(model.config)
@@ -51,7 +50,7 @@ class KerasRunner:
 
     def taps(self, x: Array) -> Iterator[tuple[str, Array]]:
         """Every tap."""
-        with _no_graph():
+        with self._no_graph():
             _, taps = self.model.forward_taps(self._tensor(_image(x)))
         while taps:
             name = next(iter(taps))
@@ -61,20 +60,18 @@ class KerasRunner:
         """One step alone."""
         if part.sources == (INPUT,):
             values = [_image(values[0])]
-        with _no_graph():
+        with self._no_graph():
             return as_array(part.compute(self.model, *map(self._tensor, values)))
 
     def gradients(self, x: Array, cotangent: Array) -> Iterator[tuple[str, Array]]:
         """Of the input and of every weight that is trained."""
         trained = self._trained()
         variables = [variable for _, variable in trained]
-        pull = PULLBACKS[BACKEND](self.model, variables, _weighted)
+        pull = PULLBACKS[self._backend](self.model, variables, _weighted)
         _, of_input, found = pull(self._tensor(_image(x)), self._tensor(cotangent))
         yield INPUT, np.moveaxis(as_array(of_input), -1, 1)
         for weight, variable in trained:
-            gradient = found.pop(0)
-            if gradient is None:  # nothing depends on it
-                gradient = ops.zeros(variable.shape, variable.dtype)
+            gradient = _or_zeros(found.pop(0), variable)
             yield weight.name, self._canonical(weight, gradient)
 
     def train(
@@ -85,22 +82,20 @@ class KerasRunner:
         variables = [variable for _, variable in trained]
         stepper = _STEPPERS[optimizer](settings)
         stepper.build(variables)
-        pull = PULLBACKS[BACKEND](self.model, variables, _loss)
+        pull = PULLBACKS[self._backend](self.model, variables, _loss)
         losses = []
         for t, (batch, target) in enumerate(zip(x, targets, strict=True), 1):
             if optimizer == "adamw":
                 stepper.epsilon = _epsilon(t, settings)
             loss, _, gradients = pull(self._tensor(_image(batch)), self._tensor(target))
             pairs = zip(gradients, variables, strict=True)
-            stepper.apply(
-                [ops.zeros_like(v) if g is None else g for g, v in pairs], variables
-            )
-            losses.append(float(ops.convert_to_numpy(loss)))
+            stepper.apply([_or_zeros(*pair) for pair in pairs], variables)
+            losses.append(float(as_array(loss)))
             del gradients
-        with _no_graph():
+        with self._no_graph():
             y = self.model(self._tensor(_image(x[-1])), training=False)
             loss = _loss(y, self._tensor(targets[-1]))
-        losses.append(float(ops.convert_to_numpy(loss)))
+        losses.append(float(as_array(loss)))
         yield "loss", np.array(losses)
         for weight, variable in trained:
             yield weight.name, self._canonical(weight, variable.value)
@@ -124,7 +119,7 @@ class KerasRunner:
         self.model.save(path)
 
     def _asked(self, function: Any, x: Array, **options: Any) -> Array:
-        with _no_graph():
+        with self._no_graph():
             return as_array(function(self._tensor(x), **options))
 
     def _trained(self) -> list[tuple[Weight, Any]]:
@@ -134,7 +129,17 @@ class KerasRunner:
     def _canonical(self, weight: Weight, value: Any) -> Array:
         return apply(self._steps[weight.name], [as_array(value)])[0]
 
+    def _no_graph(self) -> AbstractContextManager[Any]:
+        """Under torch, no graph is kept for what is only looked at."""
+        if self._backend != "torch":
+            return nullcontext()
+        import torch
+
+        return torch.no_grad()
+
     def _tensor(self, x: Array) -> Any:
+        from keras import ops
+
         return ops.convert_to_tensor(x, self.model.compute_dtype)
 
 
@@ -143,19 +148,34 @@ def _image(x: Array) -> Array:
     return np.moveaxis(x, 1, -1)
 
 
+def _or_zeros(gradient: Any, variable: Any) -> Any:
+    """A gradient; zeros where nothing depends on the variable."""
+    from keras import ops
+
+    return ops.zeros_like(variable.value) if gradient is None else gradient
+
+
 def _weighted(y: Any, cotangent: Any) -> Any:
+    from keras import ops
+
     return ops.sum(y * cotangent)
 
 
 def _loss(y: Any, target: Any) -> Any:
+    from keras import ops
+
     return 0.5 * ops.mean(ops.square(y - target))
 
 
 def _sgd(settings: dict[str, Any]) -> Any:
+    import keras
+
     return keras.optimizers.SGD(settings["lr"], momentum=settings.get("momentum", 0.0))
 
 
 def _adamw(settings: dict[str, Any]) -> Any:
+    import keras
+
     beta_1, beta_2 = settings["betas"]
     return keras.optimizers.AdamW(
         settings["lr"],
@@ -179,16 +199,9 @@ def _epsilon(step: int, settings: dict[str, Any]) -> float:
     return float(settings["eps"] * (1 - beta_2**step) ** 0.5)
 
 
-def _no_graph() -> AbstractContextManager[Any]:
-    """Under torch, no graph is kept for what is only looked at."""
-    if BACKEND != "torch":
-        return nullcontext()
-    import torch
-
-    return torch.no_grad()
-
-
 def as_array(tensor: Any) -> Array:
     """The tensor as numpy has it; bfloat16 as that of `ml_dtypes`."""
+    from keras import ops
+
     found: Array = np.asarray(ops.convert_to_numpy(tensor))
     return found

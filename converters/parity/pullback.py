@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import keras
-
 Score = Callable[[Any, Any], Any]
 Pullback = Callable[[Any, Any], tuple[Any, Any, list[Any]]]
 
@@ -51,6 +49,7 @@ def _tensorflow(model: Any, variables: Sequence[Any], score: Score) -> Pullback:
 
 def _jax(model: Any, variables: Sequence[Any], score: Score) -> Pullback:
     import jax
+    import keras
 
     fixed = [v for v in model.variables if not any(v is own for own in variables)]
 

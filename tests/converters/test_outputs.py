@@ -18,7 +18,7 @@ import converters
 from converters import ConversionError, conversion, transfer, verification
 from converters.cli.app import app
 from converters.extras import MissingExtraError
-from converters.parity import process, verify
+from converters.parity import outputs, process
 from converters.parity.outputs import EXACT, Part, inputs_for, operations
 from converters.parity.process import Answer
 from tests.converters.cases import CASES, config, files_in, weights, write_canonical
@@ -61,9 +61,9 @@ def test_a_keras_file_is_run_by_default(real, tmp_path):
     found = json.loads(done.stdout)
     assert found["ok"] and found["verify"] == "logits"
     assert found["proved"] == found["tensors"]
-    outputs = found["outputs"]
-    assert outputs["backend"] == "torch" and outputs["keras"] and outputs["torch"]
-    parts = {part["name"]: part for part in outputs["parts"]}
+    told = found["outputs"]
+    assert told["backend"] == "torch" and told["keras"] and told["torch"]
+    parts = {part["name"]: part for part in told["parts"]}
     assert parts.keys() == {"logits", "tokens"}
     assert (parts["logits"]["inputs"], parts["tokens"]["inputs"]) == (64, 16)
     assert all(part["judged"] and 0.2 < part["ratio"] <= 2 for part in parts.values())
@@ -92,7 +92,7 @@ def test_other_types_and_formats(case, dtype, target, real, tmp_path):
 
 
 def test_a_model_that_computes_something_else_is_refused(real, tmp_path, monkeypatch):
-    monkeypatch.setattr(verify, "KERAS_WORKER", "tests.converters.mutant_worker")
+    monkeypatch.setattr(outputs, "KERAS_WORKER", "tests.converters.mutant_worker")
     write_canonical(tmp_path / "a.safetensors", CASES["classes"])
     with pytest.raises(ConversionError) as error:
         converters.convert(tmp_path / "a.safetensors", tmp_path / "b.keras")
@@ -103,7 +103,7 @@ def test_a_model_that_computes_something_else_is_refused(real, tmp_path, monkeyp
 
 
 def test_a_process_that_fails_leaves_nothing(real, tmp_path, monkeypatch):
-    monkeypatch.setattr(verify, "KERAS_WORKER", "tests.converters.no_such_worker")
+    monkeypatch.setattr(outputs, "KERAS_WORKER", "tests.converters.no_such_worker")
     write_canonical(tmp_path / "a.safetensors", CASES["classes"])
     with pytest.raises(ConversionError, match="no_such_worker") as error:
         converters.convert(tmp_path / "a.safetensors", tmp_path / "b.keras")
@@ -205,17 +205,17 @@ def answers(given: ViTConfig, error: float) -> tuple[Answer, Answer]:
 
 def test_few_logits_of_a_large_model_are_not_judged_the_head_is():
     given = config(num_classes=2)
-    parts = {part.name: part for part in verify._parts(given, *answers(given, 1e-7))}
+    parts = {part.name: part for part in outputs._parts(given, *answers(given, 1e-7))}
     assert parts.keys() == {"logits", "tokens", "head"}
     assert [p.name for p in parts.values() if not p.judged] == ["logits"]
     assert not any(part.problem() for part in parts.values())
-    parts = {part.name: part for part in verify._parts(given, *answers(given, 1e-5))}
+    parts = {part.name: part for part in outputs._parts(given, *answers(given, 1e-5))}
     assert [p.name for p in parts.values() if p.problem()] == ["tokens", "head"]
     many = config(num_classes=200)
-    parts = {part.name: part for part in verify._parts(many, *answers(many, 1e-5))}
+    parts = {part.name: part for part in outputs._parts(many, *answers(many, 1e-5))}
     assert not parts["logits"].judged  # 8 inputs, 24 wide: 192 numbers
     wide = config(num_classes=200, embed_dim=96)
-    parts = {part.name: part for part in verify._parts(wide, *answers(wide, 1e-5))}
+    parts = {part.name: part for part in outputs._parts(wide, *answers(wide, 1e-5))}
     assert parts["logits"].judged and parts["logits"].problem()
 
 
