@@ -67,6 +67,11 @@ def is_ours(config: ConfigLike | None) -> bool:
     return "schema_version" in fields or set(fields) <= set(ViTConfig.model_fields)
 
 
+def library_fields(config: ConfigLike | None) -> Mapping[str, Any] | None:
+    """A config in the library's own terms, or None if it is one of this schema."""
+    return None if config is None or is_ours(config) else _fields(config)
+
+
 def given_config(asked: Asked, dialect: Dialect | None) -> Given:
     """What the caller, or the folder, says about the model.
 

@@ -35,7 +35,7 @@ def write_fields(config: ViTConfig) -> dict[str, Any]:
     Raises:
         ConfigError: If no name of timm can be made into it by what JSON holds.
     """
-    wanted = _arguments(config)
+    wanted = class_arguments(config)
     name, model_args = _nearest(config, wanted)
     data = config.data or DataConfig()
     source = config.source
@@ -95,8 +95,11 @@ def _statistics(data: DataConfig) -> dict[str, Any]:
     }
 
 
-def _arguments(config: ViTConfig) -> dict[str, Any]:
-    """Arguments of timm's class, in JSON types as far as they have one."""
+def class_arguments(config: ViTConfig) -> dict[str, Any]:
+    """Arguments of timm's class, in JSON types as far as they have one.
+
+    Number of classes, channels and image size are not among them.
+    """
     some = config.final_norm or config.fc_norm
     gated = config.mlp_layer == "swiglu"
     hidden = config.mlp_dim * (2 if gated else 1)
