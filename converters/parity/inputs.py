@@ -5,7 +5,8 @@
   another slope along each axis. Neighbouring patches resemble each other, as in noise
   they never do.
 - `large`: noise times 256, as if somebody forgot to scale: shows what saturates.
-- `low_variance`: a level with faint noise on it: shows epsilons.
+- `low_variance`: noise of variance 4e-6, so that tokens differ little more than biases
+  and positions make them: shows epsilons, as the norms then divide by less.
 - `zeros`: only biases, special tokens and positions are left.
 - `batch1`, `batch3`: the first rows of `noise` once more, as a batch of their own: they
   must come out as they do in the large batch.
@@ -134,8 +135,7 @@ def _rows(kind: Kind, config: ViTConfig, seed: int) -> Iterator[Any]:
             case "large":
                 yield LARGE * rng.standard_normal(shape, np.float32)
             case "low_variance":
-                level = rng.uniform(-1, 1, (shape[0], *(1,) * (len(shape) - 1)))
-                yield level + FAINT * rng.standard_normal(shape, np.float32)
+                yield FAINT * rng.standard_normal(shape, np.float32)
             case "zeros":
                 yield 0.0
             case _:

@@ -48,7 +48,7 @@ def test_inputs_depend_on_the_seed_and_differ_from_each_other(kind):
     x = seeded(kind, FLAT, 3, seed=1)
     assert not np.array_equal(x, seeded(kind, FLAT, 3, seed=2))
     for a, b in itertools.combinations(x, 2):
-        assert np.abs(a - b).max() > 1e-3
+        assert np.abs(a - b).max() > 0.1 * np.abs(a).max()
 
 
 def test_batches_are_the_first_rows_of_noise():
@@ -77,12 +77,11 @@ def test_noise_is_standard_normal_and_large_is_not():
     assert not np.array_equal(large, 256 * noise)
 
 
-def test_low_variance_is_faint_noise_on_a_level():
-    x = seeded("low_variance", FLAT, 8).astype(np.float64)
-    spatial = (2, 3)
-    assert np.all(x.var(axis=spatial) < 1e-5)
-    assert np.all(x.var(axis=spatial) > 1e-6)
-    assert x.mean(axis=spatial).std() > 0.2
+def test_low_variance_is_faint_noise_of_its_own():
+    x = seeded("low_variance", FLAT, 64).astype(np.float64)
+    assert abs(x.mean()) < 1e-4
+    assert 3.5e-6 < x.var() < 4.1e-6
+    assert not np.array_equal(x * 2**9, seeded("noise", FLAT, 64))
 
 
 @CONFIGS
