@@ -69,8 +69,10 @@ def notes(path: Path, c: ViTConfig) -> str:
 def refused(path: Path, c: ViTConfig = FLAT) -> str:
     with pytest.raises(ConversionError) as caught:
         list(read_inputs(path, c))
-    assert path.name in str(caught.value)
-    return str(caught.value)
+    text = str(caught.value)
+    assert path.name in text
+    assert text.count("nothing written") == 1  # no refusal inside another
+    return text
 
 
 # ---- pictures ---------------------------------------------------------------------
@@ -156,6 +158,10 @@ def test_a_palette_is_looked_up(tmp_path):
     image.save(tmp_path / "a.png")
     expected = colours[values].transpose(2, 0, 1).astype(np.float32) / 255
     np.testing.assert_array_equal(read(tmp_path / "a.png", FLAT), expected)
+    assert notes(tmp_path / "a.png", FLAT) == ""
+    image.save(tmp_path / "b.png", transparency=2)
+    np.testing.assert_array_equal(read(tmp_path / "b.png", FLAT), expected)
+    assert "alpha" in notes(tmp_path / "b.png", FLAT)
 
 
 def test_black_and_white_pictures_are_grey(tmp_path):
