@@ -14,6 +14,7 @@ from converters.dialects.derive import complete
 from converters.dialects.given import Given
 from converters.dialects.recognise import recognise
 from converters.errors import ConversionError
+from vit_config import ConfigError, ViTConfig
 from vit_config.strict_json import strict_object
 
 FILE = Path(__file__).parent / "other_families.json"
@@ -54,3 +55,23 @@ def test_no_positions_are_not_taken_for_granted() -> None:
         complete(match.variant, shapes, Given(changes=given), "file")
     told = Given(changes={**given, "pos_embed": "none"})
     assert complete(match.variant, shapes, told, "file").pos_embed == "none"
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize(
+    ("name", "looks_like", "why"),
+    [
+        ("vit_base_patch16_rpn_224", "timm", "block_fn: found 'ResPostBlock'"),
+        ("vit_small_patch16_rope_ape_224", "facebook@deit3", "Eva, which is not a pla"),
+    ],
+)
+def test_what_only_timm_s_own_name_tells_from_a_plain_model(
+    name: str, looks_like: str, why: str
+) -> None:
+    """The limit that the page on timm states; where names will do, state it no more."""
+    timm = pytest.importorskip("timm")
+    state = timm.create_model(name, depth=1).state_dict()
+    found = recognise({n: tuple(tensor.shape) for n, tensor in state.items()})
+    assert found.variant.name == looks_like
+    with pytest.raises(ConfigError, match=why):
+        ViTConfig.from_dialect("timm", {"architecture": name})
