@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from converters.conversion import convert
     from converters.errors import ConversionError, Issue
     from converters.inspection import Inspection, inspect
+    from converters.parity.record import ParityReport
+    from converters.parity.verify import verify
     from converters.report import ConversionReport
 
 __all__ = [
@@ -20,9 +22,11 @@ __all__ = [
     "ConversionReport",
     "Inspection",
     "Issue",
+    "ParityReport",
     "__version__",
     "convert",
     "inspect",
+    "verify",
 ]
 
 _HOMES = {
@@ -30,8 +34,10 @@ _HOMES = {
     "ConversionReport": "report",
     "Inspection": "inspection",
     "Issue": "errors",
+    "ParityReport": "parity.record",
     "convert": "conversion",
     "inspect": "inspection",
+    "verify": "parity.verify",
 }
 
 

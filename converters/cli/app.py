@@ -9,8 +9,6 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from types import FrameType
@@ -19,6 +17,20 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, Optional, cast
 import typer
 
 from converters.cli import options
+from converters.cli.common import (
+    REFUSED,
+    Changes,
+    Config,
+    Force,
+    From,
+    Json,
+    Prefix,
+    Preset,
+    Source,
+    progress_bar,
+    refusals,
+)
+from converters.cli.verify import verify
 
 if TYPE_CHECKING:
     from converters.report import Verify
@@ -35,36 +47,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Source = Annotated[
-    str, typer.Argument(help="A file or folder of weights, or hf://org/name@revision.")
-]
-Config = Annotated[
-    Optional[Path],  # noqa: UP045  (typer reads the annotation at run time)
-    typer.Option(
-        "--config", help="The model's config, a JSON file: ours, or the library's own."
-    ),
-]
-Preset = Annotated[
-    Optional[str],  # noqa: UP045
-    typer.Option("--preset", help="What the file does not say: a preset, vit-b16-224."),
-]
-Changes = Annotated[
-    Optional[list[str]],  # noqa: UP045
-    typer.Option("--set", metavar="FIELD=JSON", help="One field of the config."),
-]
-From = Annotated[
-    Optional[str],  # noqa: UP045
-    typer.Option("--from", help="Whose names the source has: monai, timm ..."),
-]
-Prefix = Annotated[
-    Optional[str],  # noqa: UP045
-    typer.Option(
-        "--prefix", help="What stands before the model's names in the source."
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace what exists.")]
-
 
 class Proof(StrEnum):
     """Values of `--verify`."""
@@ -74,7 +56,6 @@ class Proof(StrEnum):
     NONE = "none"
 
 
-REFUSED = 1
 INTERRUPTED = 130
 
 
@@ -169,6 +150,9 @@ def convert(
             progress=show,
         )
     typer.echo(report.to_json() if as_json else str(report))
+
+
+app.command()(verify)
 
 
 @app.command()
@@ -272,58 +256,6 @@ def _model(preset: str | None, config: Path | None) -> ViTConfig | None:
     if preset is not None and config is not None:
         raise typer.BadParameter("give a preset or --config, not both")
     return ViTConfig.preset(preset) if preset else load_config(config)
-
-
-@contextmanager
-def refusals(as_json: bool = False) -> Iterator[None]:
-    """Turns what a user can cause into a text and exit code 1; bugs stay tracebacks."""
-    from converters.errors import ConversionError
-    from converters.extras import MissingExtraError
-    from vit_config import ConfigError
-
-    try:
-        yield
-    except ConversionError as error:
-        _refuse(error.to_json() if as_json else str(error), as_json)
-    except ConfigError as error:
-        problems = {"ok": False, "problems": list(error.problems)}
-        _refuse(json.dumps(problems) if as_json else str(error), as_json)
-    except (MissingExtraError, OSError) as error:
-        text = _os_text(error) if isinstance(error, OSError) else str(error)
-        _refuse(
-            json.dumps({"ok": False, "problems": [text]}) if as_json else text, as_json
-        )
-
-
-def _os_text(error: OSError) -> str:
-    from converters.errors import printable
-
-    name = f"{printable(Path(str(error.filename)).name)}: " if error.filename else ""
-    return f"{name}{error.strerror or error}; nothing written"
-
-
-def _refuse(text: str, as_json: bool) -> NoReturn:
-    typer.echo(text, err=not as_json)
-    raise typer.Exit(REFUSED)
-
-
-@contextmanager
-def progress_bar(
-    label: str, quiet: bool = False
-) -> Iterator[Callable[[int, int], None] | None]:
-    """A bar on the terminal; nothing where standard error is none."""
-    if quiet or not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
-
-    from converters.errors import printable
-
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(printable(label, 40), total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:

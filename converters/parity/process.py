@@ -29,6 +29,7 @@ Array = NDArray[Any]
 BACKENDS = {"tensorflow": "keras", "jax": "jax", "torch": "torch"}
 """Keras' backends, with the extra that brings each."""
 
+PACKAGES = ("vit_config", "torch_vit", "keras_vit", "converters")
 KERAS_WORKER = "converters.parity.worker"
 LAYER_INPUTS = 64
 LIMIT_S = 600
@@ -172,24 +173,34 @@ class Worker:
         label: What to call it in messages.
         backend: Keras' backend there.
         device: `"cpu"` or `"cuda"`, as its job says.
+        python: Python of another environment; None for this one.
     """
 
     def __init__(
-        self, module: str, job: Path, label: str, backend: str, device: str = "cpu"
+        self,
+        module: str,
+        job: Path,
+        label: str,
+        backend: str,
+        device: str = "cpu",
+        python: Path | None = None,
     ) -> None:
         self._label = label
         self._said, self._errors = job.with_suffix(".out"), job.with_suffix(".err")
-        home = str(Path(converters.__file__).parents[1])
+        home = Path(converters.__file__).parents[1]
+        path = os.pathsep.join([str(home), *filter(None, sys.path)])
+        if python is not None:
+            path = str(_ours_alone(home, job.parent))
         environment = {
             **os.environ,
             "KERAS_BACKEND": backend,
             **environment_of(device),
             "TF_CPP_MIN_LOG_LEVEL": "3",
-            "PYTHONPATH": os.pathsep.join([home, *filter(None, sys.path)]),
+            "PYTHONPATH": path,
         }
         with self._said.open("wb") as out, self._errors.open("wb") as err:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", module, str(job)],
+                [str(python or sys.executable), "-P", "-m", module, str(job)],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
@@ -229,12 +240,28 @@ class Worker:
             self._process.wait()
 
 
+def _ours_alone(home: Path, folder: Path) -> Path:
+    """A folder with our packages and no other, for a Python that has its own."""
+    path = folder / "packages"
+    path.mkdir(exist_ok=True)
+    for name in PACKAGES:
+        link = path / name
+        if not link.exists():
+            link.symlink_to(home / name)
+    return path
+
+
 @contextmanager
 def started(
-    module: str, job: Path, label: str, backend: str, device: str = "cpu"
+    module: str,
+    job: Path,
+    label: str,
+    backend: str,
+    device: str = "cpu",
+    python: Path | None = None,
 ) -> Iterator[Worker]:
     """A worker at work, which does not outlive the block."""
-    worker = Worker(module, job, label, backend, device)
+    worker = Worker(module, job, label, backend, device, python)
     try:
         yield worker
     finally:

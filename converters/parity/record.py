@@ -102,7 +102,8 @@ class Check(Strict):
     """One thing that was looked at.
 
     Attributes:
-        level: What it belongs to: a level, or `"config"`, `"reload"`, `"cases"`.
+        level: What it belongs to: a level, or `"config"`, `"reload"`, `"cases"`;
+            `"record"` where an earlier record is checked.
         name: What was compared: `"tokens"`, `"logits"`, `"gradient of the input"` ...
         inputs: On which kind of input; empty where there is none.
         subject: What was held against the reference: `"B, Keras on tensorflow"`.
@@ -124,7 +125,7 @@ class Check(Strict):
         top5: Share of inputs with the same set of five largest.
     """
 
-    level: Level | Literal["config", "reload", "cases"]
+    level: Level | Literal["config", "reload", "cases", "record"]
     name: str
     inputs: str = ""
     subject: str = ""

@@ -341,7 +341,7 @@ def test_missing_extra_is_one_clear_line(tmp_path):
     """Without the framework: its import is made to fail as if it were not there."""
     code = (
         "import sys, typer; sys.modules['torch'] = None\n"
-        "from converters.cli.app import refusals\n"
+        "from converters.cli.common import refusals\n"
         "from converters.pretrained import load_torch\n"
         "try:\n    with refusals(): load_torch(None, 'x.safetensors')\n"
         "except typer.Exit as error: sys.exit(error.exit_code)"

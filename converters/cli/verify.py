@@ -1,0 +1,167 @@
+"""`vit-duet verify`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from converters.cli.common import (
+    REFUSED,
+    Changes,
+    Config,
+    Force,
+    From,
+    Prefix,
+    Preset,
+    Source,
+    refusals,
+)
+
+Text = Optional[str]  # noqa: UP045  (typer reads annotations at run time)
+File = Optional[Path]  # noqa: UP045
+
+
+class Levels(StrEnum):
+    """Values of `--level`."""
+
+    WEIGHTS = "weights"
+    LOGITS = "logits"
+    LAYERS = "layers"
+    GRADIENTS = "gradients"
+    TRAINING = "training"
+
+
+def verify(
+    a: Source,
+    b: Annotated[str, typer.Argument(help="What shall be the same model as A.")],
+    config: Config = None,
+    preset: Preset = None,
+    changes: Changes = None,
+    from_: From = None,
+    prefix: Prefix = None,
+    level: Annotated[
+        Levels, typer.Option(help="How far to look; each includes those before it.")
+    ] = Levels.LOGITS,
+    backend: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(help="Keras backend: tensorflow, jax or torch; repeatable."),
+    ] = None,
+    keras_python: Annotated[
+        File, typer.Option(help="Python of another environment, to run Keras there.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    dtype: Annotated[
+        str, typer.Option(help="Compute in float32, bfloat16 or float16.")
+    ] = "float32",
+    inputs: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Option(
+            "--input",
+            metavar="FILE_OR_FOLDER",
+            help="Pictures, volumes or arrays of your own; repeatable.",
+        ),
+    ] = None,
+    cases: Annotated[
+        File,
+        typer.Option(
+            metavar="CASES.csv",
+            help="A list with the header path,label: count decisions that change.",
+        ),
+    ] = None,
+    threshold: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(help="Of --cases: over which a probability is a yes."),
+    ] = None,
+    case_rows: Annotated[
+        File,
+        typer.Option(
+            metavar="OUT.csv", help="Write every case's decisions, by its hash."
+        ),
+    ] = None,
+    against_source: Annotated[
+        bool,
+        typer.Option("--against-source", help="Run A's own library's model, too."),
+    ] = False,
+    criteria: Annotated[
+        File, typer.Option(help="Acceptance limits: a JSON file.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="What all noise is drawn from.")] = 0,
+    check: Annotated[
+        File,
+        typer.Option(
+            metavar="RECORD.json", help="Do again what a record says, and compare."
+        ),
+    ] = None,
+    report: Annotated[
+        File, typer.Option(metavar="OUT.html", help="Write a page to read.")
+    ] = None,
+    json_: Annotated[
+        File,
+        typer.Option("--json", metavar="OUT.json", help="Write the record; - prints."),
+    ] = None,
+    markdown: Annotated[
+        File, typer.Option(metavar="OUT.md", help="Write a comment; - prints it.")
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Check whether two models are the same, and record what was checked.
+
+    A is held to be right. Both are anything that convert reads. The exit code is 0 only
+    if all that was asked for was run and passed.
+    """
+    from converters.dialects.asked import parse_changes
+    from converters.errors import refusal
+    from converters.parity.output import check_targets, write_targets
+    from converters.parity.text import as_text
+    from converters.parity.verify import verify as run
+
+    with refusals(), status() as tell:
+        if case_rows is not None and cases is None:
+            raise refusal("--case-rows is for --cases", kind="config")
+        targets = {"html": report, "json": json_, "markdown": markdown}
+        targets["cases"] = case_rows
+        check_targets(targets, force)
+        found = run(
+            a,
+            b,
+            from_dialect=from_,
+            prefix=prefix,
+            config=config,
+            preset=preset,
+            changes=parse_changes(changes or []),
+            level=level.value,
+            backends=backend or (),
+            keras_python=keras_python,
+            device=device,
+            dtype=dtype,
+            inputs=inputs or (),
+            cases=cases,
+            threshold=threshold,
+            against_source=against_source,
+            criteria=criteria,
+            seed=seed,
+            record=check,
+            progress=tell,
+        )
+        printed = write_targets(found, targets, force)
+    typer.echo(printed or as_text(found))
+    if not found.passed:
+        raise typer.Exit(REFUSED)
+
+
+@contextmanager
+def status() -> Iterator[Callable[[str], None] | None]:
+    """What is being done, on the terminal; nothing where standard error is none."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("") as shown:
+        yield shown.update

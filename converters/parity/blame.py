@@ -1,0 +1,201 @@
+"""Which weight or config field most likely explains where a difference begins.
+
+A step that is wrong when fed with the right input is wrong by itself. If one of its
+weights in memory is not the file's, that is the cause; if all are, only what the config
+says of that step is left.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from converters.engine import Array
+from converters.parity.record import Divergence
+from vit_config import ViTConfig
+from vit_config.weights import weight_table
+
+PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    # last words of a tap: beginnings of its weights (in its own block), config fields
+    "patch_embed": (("patch_embed.",), ("patch_size", "patch_norm", "patch_bias")),
+    "pos_embed": (
+        ("pos_embed", "cls_token", "dist_token", "reg_token"),
+        ("pos_embed", "pos_embed_tokens", "reg_tokens"),
+    ),
+    "norm_pre": (("norm_pre.",), ("norm_eps", "pre_norm")),
+    "norm1": (("norm1.",), ("norm_eps",)),
+    "attn.qkv": (("attn.qkv.",), ("qkv_bias",)),
+    "attn.heads": (
+        ("attn.q_norm.", "attn.k_norm."),
+        ("head_dim", "num_heads", "qk_norm", "attn_drop_rate"),
+    ),
+    "attn.maps": (
+        ("attn.q_norm.", "attn.k_norm."),
+        ("head_dim", "num_heads", "qk_norm"),
+    ),
+    "attn.proj": (("attn.proj.",), ("proj_bias", "proj_drop_rate")),
+    "ls1": (("ls1.",), ("init_values",)),
+    "residual1": ((), ("drop_path_rate", "proj_drop_rate")),
+    "norm2": (("norm2.",), ("norm_eps",)),
+    "mlp.fc1": (("mlp.fc1.",), ("mlp_bias",)),
+    "mlp.act": ((), ("act_layer", "mlp_layer")),
+    "mlp.fc2": (("mlp.fc2.",), ("mlp_bias", "proj_drop_rate")),
+    "ls2": (("ls2.",), ("init_values",)),
+    "residual2": ((), ("drop_path_rate", "proj_drop_rate")),
+    "norm": (("norm.",), ("norm_eps", "final_norm")),
+    "pool": (("attn_pool.",), ("global_pool", "pool_include_prefix")),
+    "fc_norm": (("fc_norm.",), ("fc_norm_eps",)),
+    "pre_logits": (("pre_logits.",), ("representation_size",)),
+    "head": (("head.", "head_dist."), ("head_act", "head_bias", "drop_rate")),
+}
+"""What a step is made of, by the name of its result."""
+
+EPSILONS = (1e-3, 1e-5, 1e-6, 1e-12, 1e-7, 1e-8)
+_ERF = np.vectorize(math.erf, otypes=[np.float64])
+
+
+def part_of(tap: str) -> tuple[str, str]:
+    """The block of a tap (`"blocks.3."`, or empty) and the step in it."""
+    if not tap.startswith("blocks."):
+        return "", tap
+    _, index, rest = tap.split(".", 2)
+    return f"blocks.{index}.", rest
+
+
+def weights_of(tap: str, config: ViTConfig) -> tuple[str, ...]:
+    """Canonical names of the weights that one step uses."""
+    block, step = part_of(tap)
+    starts = tuple(f"{block}{start}" for start in PARTS[step][0])
+    table = (weight.name for weight in weight_table(config))
+    return tuple(name for name in table if starts and name.startswith(starts))
+
+
+def blame(
+    *,
+    subject: str,
+    tap: str,
+    forced: bool,
+    index: tuple[int, ...],
+    config: ViTConfig,
+    wrong: Iterable[str],
+    hypothesis: str = "",
+) -> Divergence:
+    """What most likely explains the first step that is wrong.
+
+    Args:
+        subject: Which model.
+        tap: Name of that step's result.
+        forced: Whether the step was fed with the right input.
+        index: Place of its largest error.
+        config: The reference's.
+        wrong: Weights in memory that are not those of the reference.
+        hypothesis: What the result was found to be instead.
+    """
+    wrong = set(wrong)
+    own = weights_of(tap, config)
+    guilty = tuple(name for name in own if name in wrong)
+    _, step = part_of(tap)
+    place = f"{subject}: the difference begins at {tap}"
+    if guilty:
+        return Divergence(
+            subject=subject,
+            tap=tap,
+            index=index,
+            tensors=guilty,
+            explanation=f"{place}, whose {_listed(guilty)} is not the reference's",
+        )
+    fields = PARTS[step][1]
+    if hypothesis:
+        fields = (hypothesis.partition(" ")[0],)
+        return Divergence(
+            subject=subject,
+            tap=tap,
+            index=index,
+            fields=fields,
+            explanation=f"{place}; it is what {hypothesis} would give",
+        )
+    how = "fed with the right input" if forced else "fed with what came before"
+    return Divergence(
+        subject=subject,
+        tap=tap,
+        index=index,
+        tensors=() if wrong else own,
+        fields=fields,
+        explanation=f"{place}, {how}; it depends on {_listed(fields + own)}",
+    )
+
+
+def explained(
+    tap: str,
+    config: ViTConfig,
+    given: Array,
+    source: Array,
+    weights: Callable[[str], Array],
+) -> str:
+    """Another value of a config field that gives what a wrong step gave.
+
+    Norms are computed with other epsilons, the MLP's activation with the other ones,
+    in float64 by their definitions (Ba et al., 2016; Hendrycks and Gimpel, 2016).
+
+    Args:
+        tap: Name of the step's result.
+        config: The reference's.
+        given: The wrong result.
+        source: The input that the step was fed with.
+        weights: Values of a canonical tensor.
+
+    Returns:
+        `"norm_eps = 0.001"`, or an empty text if nothing tried explains it.
+    """
+    block, step = part_of(tap)
+    wanted = given.astype(np.float64)
+    x = source.astype(np.float64)
+    if step in ("norm1", "norm2", "norm", "norm_pre", "fc_norm"):
+        gain, bias = (
+            weights(f"{block}{step}.{part}").astype(np.float64)
+            for part in ("weight", "bias")
+        )
+        centred = x - x.mean(-1, keepdims=True)
+        variance = np.mean(centred**2, -1, keepdims=True)
+        field = "fc_norm_eps" if step == "fc_norm" else "norm_eps"
+        tried = {
+            f"{field} = {eps:g}": centred / np.sqrt(variance + eps) * gain + bias
+            for eps in EPSILONS
+        }
+        known = config.head_norm_eps if step == "fc_norm" else config.norm_eps
+        now = f"{field} = {known:g}"
+    elif step == "mlp.act" and config.mlp_layer == "mlp":
+        tried = {f"act_layer = {name!r}": f(x) for name, f in ACTIVATIONS.items()}
+        now = f"act_layer = {config.act_layer!r}"
+    else:
+        return ""
+    errors = {
+        name: float(np.sqrt(np.mean((values - wanted) ** 2)))
+        for name, values in tried.items()
+    }
+    best = min(errors, key=lambda name: errors[name])
+    scale = float(np.sqrt(np.mean(wanted**2)))
+    if best == now or not errors[best] <= 1e-5 * scale:
+        return ""
+    if now in errors and not errors[best] < 0.25 * errors[now]:
+        return ""
+    return best
+
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "gelu": lambda x: 0.5 * x * (1 + _ERF(x / math.sqrt(2))),
+    "gelu_tanh": lambda x: (
+        0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    ),
+    "quick_gelu": lambda x: x / (1 + np.exp(-1.702 * x)),
+    "silu": lambda x: x / (1 + np.exp(-x)),
+    "relu": lambda x: np.maximum(x, 0),
+}
+
+
+def _listed(names: Iterable[str]) -> str:
+    found = list(names)
+    more = f" and {len(found) - 4} more" if len(found) > 4 else ""
+    return ", ".join(found[:4]) + more

@@ -1,0 +1,145 @@
+"""What can be verified: anything that `convert` reads, opened once and hashed."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from converters.checking import Checked, checked
+from converters.dialects.asked import Asked
+from converters.dialects.opening import open_source
+from converters.engine import fingerprint
+from converters.errors import ConversionError, printable
+from converters.extras import twin
+from converters.files import write
+from converters.files.base import Reader
+from converters.live import is_module
+from converters.live.walk import class_name
+from converters.parity.record import Operand
+from converters.verification import RUNNABLE
+from vit_config import ViTConfig
+
+TORCH_TWIN = "torch_vit.vit.ViT"
+KERAS_TWIN = "keras_vit.vit.ViT"
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An operand whose tensors can be read.
+
+    Attributes:
+        operand: What the record says of it.
+        found: Its canonical tensors, config and hashes.
+        origin: The file, folder, hub id or live model that it came from.
+        keras: The file if Keras itself loads it, else None.
+    """
+
+    operand: Operand
+    found: Checked
+    origin: Any
+    keras: Path | None
+
+    @property
+    def config(self) -> ViTConfig:
+        """Its config."""
+        return self.found.config
+
+    def canonical(self, folder: Path) -> Path:
+        """A file that the torch twin loads: canonical tensors with their config."""
+        path = folder / f"{self.operand.role}.safetensors"
+        if not path.exists():
+            write(path, "safetensors", self.found.source, self.config)
+        return path
+
+    def for_keras(self, folder: Path) -> Path:
+        """A file that Keras loads: its own, or one made of its tensors."""
+        if self.keras is not None:
+            return self.keras
+        path = folder / f"{self.operand.role}.keras"
+        if not path.exists():
+            write(path, "keras", self.found.source, self.config)
+        return path
+
+
+def open_operand(
+    role: Literal["A", "B"], source: Any, asked: Asked, folder: Path, stack: ExitStack
+) -> Opened:
+    """Opens and hashes one of the two models.
+
+    Args:
+        role: `"A"` or `"B"`.
+        source: A file, folder or hub id, or a live model: of timm, transformers,
+            torchvision or MONAI, or one of the twins.
+        asked: What the caller says of A; of B only where it does not say it itself.
+        folder: A folder for what has to be written.
+        stack: What closes the file again.
+
+    Raises:
+        ConversionError: If it cannot be read, is incomplete, or not understood; the
+            message says which of the two it is.
+        ConfigError: If its config describes no model.
+    """
+    live = is_module(source) or is_twin(source)
+    path = _saved_twin(role, source, folder) if is_twin(source) else source
+    try:
+        reader = stack.enter_context(_open(path, asked, certain=role == "A"))
+        found = checked(reader)
+    except ConversionError as error:
+        raise ConversionError(
+            error.issues,
+            file=f"{role}: {printable(error.file)}" if error.file else role,
+            dialect=error.dialect,
+            causes=error.causes,
+            hint=error.hint,
+        ) from None
+    keras = None
+    if reader.format in RUNNABLE and not is_module(path):
+        keras = Path(path)
+    return Opened(
+        operand=Operand(
+            role=role,
+            format="module" if live else reader.format,
+            dialect=reader.dialect,
+            fingerprint=fingerprint(found.digests),
+            architecture=found.config.architecture_hash(),
+            tensors=len(found.digests),
+            parameters=found.parameters,
+            dtype=found.dtype,
+        ),
+        found=found,
+        origin=source,
+        keras=keras,
+    )
+
+
+def _open(path: Any, asked: Asked, certain: bool) -> Reader:
+    """What the caller says is about A, and about B only if B does not say it itself."""
+    if certain or asked == Asked():
+        return open_source(path, asked)
+    try:
+        return open_source(path, Asked())
+    except ConversionError:
+        return open_source(path, asked)
+
+
+def is_twin(source: Any) -> bool:
+    """Whether something is a live model of one of the two twins."""
+    names = {class_name(base) for base in type(source).__mro__}
+    return bool(names & {TORCH_TWIN, KERAS_TWIN})
+
+
+def _saved_twin(role: str, model: Any, folder: Path) -> Path:
+    """A twin's weights, saved as its users save them."""
+    names = {class_name(base) for base in type(model).__mro__}
+    if TORCH_TWIN in names:
+        twin("torch_vit")
+        path = folder / f"live-{role}.safetensors"
+    else:
+        twin("keras_vit")
+        path = folder / f"live-{role}.keras"
+        model.save(path)
+        return path
+    model.save_pretrained(path)
+    return path

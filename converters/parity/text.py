@@ -1,0 +1,90 @@
+"""A verification on the screen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from converters.parity.record import MEANINGS, Check, Operand, ParityReport
+
+MARKS = {"passed": "ok", "failed": "FAILED", "not checked": "--", "reported": ""}
+SHOWN = 4
+"""Explanations printed; the record has all."""
+
+
+def as_text(report: ParityReport) -> str:
+    """The verdict, what was compared, and what explains a difference."""
+    return "\n".join(_lines(report))
+
+
+def _lines(report: ParityReport) -> Iterator[str]:
+    yield report.sentence
+    for operand in (report.a, report.b):
+        yield _operand(operand)
+    rows = [_row(group) for group in _groups(report.checks)]
+    if rows:
+        yield ""
+        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
+        for row in rows:
+            cells = [f"{c:<{w}}" for c, w in zip(row[:-1], widths, strict=True)]
+            yield "  ".join([*cells, row[-1]]).rstrip()
+    causes = [d.explanation for d in report.divergences]
+    if causes:
+        yield ""
+        for text in causes[:SHOWN]:
+            yield f"Likely cause: {text}."
+        if len(causes) > SHOWN:
+            yield f"... and {len(causes) - SHOWN} more in the record (--json)."
+    meanings = dict.fromkeys(
+        check.meaning
+        for check in report.checks
+        if check.meaning and check.status == "passed"
+    )
+    if meanings:
+        yield ""
+        yield 'Which "identical" was checked and passed:'
+        for meaning in meanings:
+            yield f"  {meaning}: {MEANINGS[meaning]}"
+
+
+def _operand(operand: Operand) -> str:
+    dialect = f", {operand.dialect}" if operand.dialect else ""
+    return (
+        f"{operand.role}: {operand.format}{dialect}, {operand.parameters:,} parameters "
+        f"in {operand.tensors} tensors of {operand.dtype}, "
+        f"fingerprint {operand.fingerprint[:16]}"
+    )
+
+
+def _groups(checks: Iterable[Check]) -> list[list[Check]]:
+    """Checks that share a line: those that failed none, of what passed one each."""
+    found: dict[tuple[object, ...], list[Check]] = {}
+    for i, check in enumerate(checks):
+        if check.status == "reported" and check.level != "config" and not check.message:
+            continue
+        alone = i if check.status in ("failed", "not checked") else -1
+        key = (check.level, check.name, check.subject, check.status, alone)
+        found.setdefault(key, []).append(check)
+    return list(found.values())
+
+
+def _row(group: list[Check]) -> tuple[str, ...]:
+    """The worst of a group."""
+    check = max(group, key=lambda check: check.ratio or 0.0)
+    inputs = check.inputs
+    if len(group) > 1:
+        inputs = f"{len(group)} kinds, worst {check.inputs}"
+    ratio = ""
+    if check.ratio is not None:
+        limit = f" (limit {check.limit:g})" if check.limit is not None else ""
+        ratio = f"{check.ratio:.2f}{limit}"
+    same = all(check.same_bits for check in group)
+    if same and check.level not in ("weights", "reload"):
+        ratio = "same bits"
+    return (
+        MARKS[check.status],
+        check.level,
+        check.name,
+        inputs,
+        check.subject,
+        "  ".join(filter(None, (ratio, check.message))),
+    )

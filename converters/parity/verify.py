@@ -1,0 +1,418 @@
+"""Are these two the same model? Everything that `vit-duet verify` does, in order.
+
+1. Both operands are opened and hashed, their configs compared.
+2. The torch twin of A in float64 is the oracle, in the asked type the reference: its
+   error is the noise. It runs in a fresh process; every Keras backend in another one.
+3. Each subject's answers are judged against both (`converters.parity.judge`).
+4. Where a difference begins is looked for, and what explains it
+   (`converters.parity.diagnose`, `converters.parity.blame`).
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from converters.dialects.asked import Asked, ConfigLike
+from converters.errors import ConversionError, refusal
+from converters.extras import MissingExtraError
+from converters.parity.blame import blame, explained
+from converters.parity.case_run import case_check, listed, run_cases
+from converters.parity.criteria import Criteria, read_criteria
+from converters.parity.diagnose import of_config, of_tensors
+from converters.parity.judge import Judge
+from converters.parity.operands import Opened, open_operand
+from converters.parity.options import Options, options_of
+from converters.parity.parts import parts
+from converters.parity.plan import OWN_FILE, Plan
+from converters.parity.process import ProcessError, chosen_backend, require
+from converters.parity.recheck import asked_before, read_record, recheck
+from converters.parity.record import (
+    Check,
+    Divergence,
+    LayerRow,
+    Level,
+    ParityReport,
+    Setting,
+    verdict_of,
+)
+from converters.parity.run import Run, run_models
+from converters.parity.sentence import sentence
+from converters.parity.user_inputs import Written, find_inputs, write_inputs
+from converters.parity.weights import (
+    check_geometry,
+    check_tensors,
+    config_checks,
+    config_rows,
+    memory_check,
+    tensor_rows,
+)
+from converters.version import VERSION
+from vit_config import ViTConfig
+
+Progress = Callable[[str], None]
+
+MOST_INPUTS = 1024
+"""Own inputs are compared whole; more of them belong into a list of cases."""
+
+
+@dataclass
+class Findings:
+    """What has been found so far."""
+
+    checks: list[Check] = field(default_factory=list)
+    parts: dict[str, list[Any]] = field(default_factory=dict)
+
+    def add(self, part: str, *rows: Any) -> None:
+        """Keeps rows of one kind."""
+        self.parts.setdefault(part, []).extend(rows)
+
+
+def verify(
+    a: Any,
+    b: Any,
+    *,
+    from_dialect: str | None = None,
+    prefix: str | None = None,
+    config: ConfigLike | None = None,
+    preset: str | None = None,
+    changes: Mapping[str, Any] | None = None,
+    level: str = "logits",
+    backends: Sequence[str] = (),
+    keras_python: str | Path | None = None,
+    device: str = "cpu",
+    dtype: str = "float32",
+    inputs: Sequence[str | Path] = (),
+    cases: str | Path | None = None,
+    threshold: float | None = None,
+    against_source: bool = False,
+    criteria: str | Path | dict[str, Any] | None = None,
+    seed: int = 0,
+    record: str | Path | ParityReport | None = None,
+    progress: Progress | None = None,
+) -> ParityReport:
+    """Checks whether two models are the same, and records what was checked.
+
+    A and B are anything that `converters.convert` reads: files and folders of every
+    dialect, hub ids, `.keras`, live modules of timm, transformers, torchvision and
+    MONAI; and live models of both twins.
+
+    Args:
+        a: The model that is held to be right.
+        b: The model that is to be the same.
+        from_dialect: Whose names A has, if its file leaves a doubt.
+        prefix: What stands before the model's names in A.
+        config: Config of A: ours or the library's own, object, dict or JSON file.
+        preset: What A's file does not say: a preset.
+        changes: Single fields of A's config. All of these hold for B as well where B
+            does not say it itself.
+        level: `"weights"`, `"logits"`, `"layers"`, `"gradients"` or `"training"`; each
+            includes those before it.
+        backends: Keras backends: `"tensorflow"`, `"jax"`, `"torch"`. Without any, the
+            one of KERAS_BACKEND, or that is installed, if A or B is a Keras file.
+        keras_python: Python of another environment that has Keras, to run it there.
+        device: `"cpu"` or `"cuda"`.
+        dtype: Type to compute in: `"float32"`, `"bfloat16"` or `"float16"`.
+        inputs: Pictures, volumes, arrays or folders of them, besides the noise.
+        cases: A list of cases, a CSV with the header `path,label` or `path`, through
+            both models: how many decisions change?
+        threshold: Over which a probability is a yes in these decisions.
+        against_source: Run the original library's own model of A, too.
+        criteria: Acceptance limits: a JSON file or its fields, see
+            `converters.parity.criteria.Criteria`.
+        seed: Of all noise.
+        record: An earlier record: `level`, `backends`, `device`, `dtype`, `seed` and
+            `criteria` are taken from it, and what is found is held against it.
+        progress: Called with a few words as the work goes on.
+
+    Returns:
+        What was checked; `report.passed` only if all that was asked for was run and
+        passed.
+
+    Raises:
+        ConversionError: If an operand cannot be read, or both cannot be compared.
+        ConfigError: If a config describes no model.
+        MissingExtraError: If an input needs what is not installed.
+    """
+    start = time.perf_counter()
+    limits, digest = read_criteria(criteria)
+    asked_for: dict[str, Any] = {
+        "level": level,
+        "backends": tuple(backends),
+        "device": device,
+        "dtype": dtype,
+        "seed": seed,
+        "criteria": limits,
+        "criteria_hash": digest,
+    }
+    if isinstance(record, str | Path):
+        record = read_record(Path(record))
+    if record is not None:
+        asked_for |= asked_before(record)
+    options = options_of(
+        **asked_for,
+        keras_python=None if keras_python is None else Path(keras_python),
+        inputs=tuple(Path(path) for path in inputs),
+        cases=None if cases is None else Path(cases),
+        threshold=threshold,
+        against_source=against_source,
+    )
+    tell = progress or (lambda text: None)
+    asked = Asked(from_dialect, prefix, config, preset, changes or {})
+    with (
+        tempfile.TemporaryDirectory(prefix="vit-duet-") as name,
+        ExitStack() as stack,
+    ):
+        folder = Path(name)
+        tell("reading A")
+        of_a = open_operand("A", a, asked, folder, stack)
+        tell("reading B")
+        of_b = open_operand("B", b, asked, folder, stack)
+        check_geometry(of_a.config, of_b.config)
+        found = Findings()
+        _weights(found, of_a, of_b, limits)
+        ran = Run()
+        if options.level != "weights":
+            ran = _models(found, options, of_a, of_b, folder, tell)
+        report = _report(found, ran, options, of_a, of_b, time.perf_counter() - start)
+        if record is None:
+            return report
+        found.checks += recheck(record, report)
+        return _report(found, ran, options, of_a, of_b, time.perf_counter() - start)
+
+
+def _weights(found: Findings, a: Opened, b: Opened, criteria: Criteria) -> None:
+    rows = tensor_rows(a, b)
+    found.add("tensors", *rows)
+    found.checks.append(check_tensors(a, b, rows, criteria))
+    fields = config_rows(a.config, b.config)
+    found.add("config", *fields)
+    found.checks += config_checks(fields, a.config, b.config)
+    found.add("divergences", *of_config(fields), *of_tensors(a, b, rows))
+
+
+def _models(
+    found: Findings,
+    options: Options,
+    a: Opened,
+    b: Opened,
+    folder: Path,
+    tell: Progress,
+) -> Run:
+    """Runs everything that can be run; the rest is listed as not checked."""
+    own = own_inputs(options.inputs, a.config, folder)
+    cases = None
+    if options.cases is not None:
+        cases = listed(options.cases, a.config, options.threshold)
+    plan = Plan(
+        config=a.config,
+        level=options.level,
+        dtype=options.dtype,
+        device=options.device,
+        own=own is not None,
+        folder=folder,
+        seed=options.seed,
+    )
+    backends = _backends(found, options, a, b)
+    try:
+        require({"torch": "torch"})
+        ran = run_models(plan, a, b, backends, options.keras_python, tell)
+    except MissingExtraError as error:
+        found.checks.append(not_checked(options.level, "the torch twin", str(error)))
+        return Run()
+    except ProcessError as error:
+        found.checks.append(not_checked(options.level, "the torch twin", str(error)))
+        return Run()
+    for label, reason in ran.missing.items():
+        found.checks.append(not_checked(options.level, label, reason))
+    tell("comparing")
+    for label, answers in ran.subjects.items():
+        opened = a if label.startswith("A") else b
+        _judge(found, plan, options, label, opened, answers, ran, a)
+    found.checks += ran.reloads
+    if cases is not None:
+        tell("running the cases")
+        summaries, checks = run_cases(
+            plan, *cases, a, b, ran.backends, options.keras_python
+        )
+        found.add("cases", *summaries)
+        found.checks += [case_check(one, options.criteria) for one in summaries]
+        found.checks += checks
+    if own is not None:
+        ran.own_inputs = len(own.cases)
+        found.checks += [
+            Check(level="logits", name="own inputs", status="reported", message=note)
+            for note in own.notes
+        ]
+    return ran
+
+
+def own_inputs(
+    paths: Sequence[Path], config: ViTConfig, folder: Path
+) -> Written | None:
+    """Writes the user's own inputs where the processes find them."""
+    if not paths:
+        return None
+    listed = find_inputs(paths)
+    own = write_inputs(folder / OWN_FILE, listed.files, config, MOST_INPUTS)
+    notes = (*own.notes, *filter(None, [listed.note()]))
+    return Written(own.cases, notes)
+
+
+def _backends(
+    found: Findings, options: Options, a: Opened, b: Opened
+) -> tuple[str, ...]:
+    """Keras backends to run on; those that are not installed are not checked."""
+    runnable = a.keras is not None or b.keras is not None
+    if not options.backends and not runnable:
+        return ()
+    if options.keras_python is not None:
+        return options.backends or ("tensorflow",)
+    usable = []
+    for name in options.backends or (None,):
+        try:
+            usable.append(chosen_backend(name))
+        except MissingExtraError as error:
+            label = f"Keras on {name}" if name else "Keras"
+            found.checks.append(not_checked(options.level, label, str(error)))
+        except ProcessError as error:  # KERAS_BACKEND names none
+            raise refusal(str(error), kind="config") from None
+    return tuple(dict.fromkeys(usable))
+
+
+def not_checked(level: Level, subject: str, reason: str) -> Check:
+    """A part that was asked for and could not be run."""
+    return Check(
+        level=level,
+        name="all",
+        subject=subject,
+        status="not checked",
+        message=reason,
+    )
+
+
+def _judge(
+    found: Findings,
+    plan: Plan,
+    options: Options,
+    label: str,
+    opened: Opened,
+    answers: Any,
+    ran: Run,
+    a: Opened,
+) -> None:
+    """All checks of one subject, and where a difference begins in it."""
+    memory = memory_check(label, answers.digests, opened.found.digests)
+    if plan.dtype == opened.found.dtype:
+        found.checks.append(memory)
+    judge = Judge(
+        subject=label,
+        config=a.config,
+        criteria=options.criteria,
+        given=answers.arrays,
+        reference=ran.reference.arrays,
+        start=a.found.source.read,
+        bits=answers.torch and options.device == "cpu" and options.dtype == "float32",
+    )
+    found.checks += judge.outputs(plan.kinds)
+    found.add("histograms", *judge.histograms())
+    scatter = judge.scatter()
+    if scatter is not None:
+        found.add("scatters", scatter)
+    rows, checks = judge.layers(plan.layer_kinds)
+    found.add("layers", *rows)
+    found.checks += checks
+    first = first_wrong(rows)
+    if first is not None:
+        wrong = [
+            name
+            for name, (_, _, digest) in a.found.digests.items()
+            if answers.digests.get(name) != digest
+        ]
+        found.add("divergences", _divergence(judge, plan, first, a, wrong))
+    if plan.reaches("gradients"):
+        gradients, checks = judge.gradients()
+        found.add("gradients", *gradients)
+        found.checks += checks
+    if plan.reaches("training"):
+        curves, checks = judge.training()
+        found.add("curves", *curves)
+        found.checks += checks
+
+
+def first_wrong(rows: Sequence[LayerRow]) -> LayerRow | None:
+    """The first step that is wrong by itself, else the first that is wrong at all.
+
+    Of several kinds of input the one on which the step is wrong by most decides.
+    """
+    for mode in ("forced", "cumulative"):
+        failed = [row for row in rows if row.failed and row.mode == mode]
+        if failed:
+            order = list(dict.fromkeys(row.name for row in rows))
+            name = min((row.name for row in failed), key=order.index)
+            same = [row for row in failed if row.name == name]
+            return max(same, key=lambda row: row.ratio)
+    return None
+
+
+def _divergence(
+    judge: Judge, plan: Plan, row: LayerRow, a: Opened, wrong: Sequence[str]
+) -> Divergence:
+    hypothesis = ""
+    key = f"forced:{row.inputs}:{row.name}"
+    if row.mode == "forced" and key in judge.given:
+        index = plan.layer_kinds.index(row.inputs)
+        with np.load(plan.folder / f"forced-{index}.npz") as fed:
+            sources = next(p.sources for p in parts(a.config) if p.name == row.name)
+            x = fed[sources[0]]
+        hypothesis = explained(
+            row.name, a.config, judge.given[key], x, a.found.source.read
+        )
+    return blame(
+        subject=judge.subject,
+        tap=row.name,
+        forced=row.mode == "forced",
+        index=judge.where(row),
+        config=a.config,
+        wrong=wrong,
+        hypothesis=hypothesis,
+    )
+
+
+def _report(
+    found: Findings, ran: Run, options: Options, a: Opened, b: Opened, seconds: float
+) -> ParityReport:
+    verdict = verdict_of(found.checks)
+    return ParityReport(
+        producer=f"vit-duet {VERSION}",
+        verdict=verdict,
+        sentence=sentence(verdict, found.checks, options.level),
+        a=a.operand,
+        b=b.operand,
+        setting=Setting(
+            level=options.level,
+            device=options.device,
+            dtype=options.dtype,
+            backends=ran.backends,
+            against_source=options.against_source,
+            seed=options.seed,
+            inputs=ran.own_inputs,
+            versions=ran.versions,
+            flags=ran.flags,
+            criteria=options.criteria.model_dump(mode="json"),
+            criteria_hash=options.criteria_hash,
+        ),
+        checks=tuple(found.checks),
+        seconds=seconds,
+        **cast("dict[str, Any]", {k: tuple(v) for k, v in found.parts.items()}),
+    )
+
+
+__all__ = ["ConversionError", "ParityReport", "verify"]
