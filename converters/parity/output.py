@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from converters.errors import refusal
-from converters.extras import optional
 from converters.files.atomic import atomic, check_output
 from converters.parity.cases import write_case_rows
+from converters.parity.page import need_extras, render_html, render_markdown
 from converters.parity.record import ParityReport
 
 PRINT = Path("-")
@@ -37,7 +37,7 @@ def check_targets(targets: Mapping[str, Path | None], force: bool) -> None:
         if path is not None:
             check_output(path, (), force)
     if targets.get("html") is not None:
-        optional("converters.parity.page", "report")
+        need_extras()
 
 
 def write_targets(
@@ -68,7 +68,4 @@ def rendered(report: ParityReport, form: str) -> str:
     """The record in one of its forms."""
     if form == "json":
         return report.to_json() + "\n"
-    from converters.parity.page import render_html, render_markdown
-
-    text: str = render_html(report) if form == "html" else render_markdown(report)
-    return text
+    return render_html(report) if form == "html" else render_markdown(report)

@@ -1,0 +1,299 @@
+"""The record as a comment: for a pull request, or the page of a model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from converters.parity.page import text, view
+from converters.parity.record import Check, LayerRow, ParityReport
+
+LIMIT = 60_000
+"""Bytes; GitHub refuses comments of more than 65,536 characters."""
+
+LONGEST = 300
+"""Of a text from outside, in characters."""
+
+WORST = 12
+"""Rows of a layer table, those nearest to their limit or over it."""
+
+SPECIAL = re.compile(r"[\\`*_\[\]~#|!]")
+ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "&#64;", "$": "&#36;"}
+
+
+def render_markdown(report: ParityReport) -> str:
+    """Renders a record as Markdown of GitHub's kind, below 60 kB.
+
+    Text from outside can form no markup, no link and no mention. Rows that do not fit
+    are left out, and it is said how many.
+
+    Args:
+        report: What was found.
+    """
+    parts = [_head(report), _meanings(report), _divergences(report), _gaps(report)]
+    parts += [_config(report), _checks(report), _tensors(report), *_layers(report)]
+    parts += [_cases(report), _setting(report)]
+    kept: list[str] = []
+    left = 0
+    size = 200  # for the last line
+    for part in filter(None, parts):
+        size += len(part.encode()) + 2
+        if size > LIMIT:
+            left += 1
+            size -= len(part.encode()) + 2
+        else:
+            kept.append(part)
+    if left:
+        kept.append(f"*{text.plural(left, 'section')} left out for length.*")
+    return "\n\n".join(kept) + "\n"
+
+
+def escaped(found: object) -> str:
+    """Text from outside as Markdown that shows it, in one line."""
+    safe = text.words(found)
+    if len(safe) > LONGEST:
+        safe = safe[: LONGEST - 1] + "…"
+    safe = SPECIAL.sub(r"\\\g<0>", safe)
+    safe = "".join(ENTITIES.get(sign, sign) for sign in safe)
+    # What becomes a link by itself; `#` and `@` cannot refer any more.
+    safe = safe.replace("://", "&#58;//")
+    return re.sub(r"www\.", "www&#46;", safe, flags=re.IGNORECASE)
+
+
+def code(found: object) -> str:
+    """The same as code; backticks would not let escapes through."""
+    return f"<code>{escaped(found)}</code>"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _fold(title: str, body: str) -> str:
+    return f"<details>\n<summary>{title}</summary>\n\n{body}\n\n</details>"
+
+
+def _head(report: ParityReport) -> str:
+    sign, word = text.SIGNS[report.verdict], text.WORDS[report.verdict]
+    lines = [f"### {sign} {word}: {escaped(report.sentence)}", ""]
+    rows = [
+        (
+            f"**{side.role}**",
+            escaped(", ".join(filter(None, (side.format, side.dialect)))),
+            f"{side.tensors:,} tensors, {side.parameters:,} × {escaped(side.dtype)}",
+            code(text.short(side.fingerprint)),
+            code(text.short(side.architecture)),
+        )
+        for side in (report.a, report.b)
+    ]
+    head = ("", "form", "weights", "fingerprint", "architecture")
+    return "\n".join(lines) + "\n" + _table(head, rows)
+
+
+def _meanings(report: ParityReport) -> str:
+    rows = []
+    for found in view.meanings(report):
+        said = "– not asked for"
+        if found.verdict:
+            counts = ", ".join(f"{count} {status}" for status, count in found.counts)
+            said = f"{text.SIGNS[found.verdict]} {found.verdict} ({counts})"
+        rows.append((f"{found.title}: {found.text}", said))
+    return _table(("identical as in", ""), rows)
+
+
+def _divergences(report: ParityReport) -> str:
+    lines = []
+    for found in report.divergences:
+        start = f"**The difference begins at {code(found.tap)}.** " if found.tap else ""
+        who = f" ({escaped(found.subject)})" if found.subject else ""
+        blamed = [code(name) for name in (*found.tensors[:5], *found.fields[:5])]
+        end = f" Most likely: {', '.join(blamed)}." if blamed else ""
+        lines.append(f"- {start}{escaped(found.explanation)}{who}{end}")
+    return "\n".join(_cut(lines, 10))
+
+
+def _gaps(report: ParityReport) -> str:
+    lines = [
+        f"- {_what(check)}: {escaped(check.message) or 'no reason given'}"
+        for check in report.not_checked
+    ]
+    return "**Not checked**\n\n" + "\n".join(_cut(lines, 20)) if lines else ""
+
+
+def _cut(lines: list[str], most: int) -> list[str]:
+    if len(lines) <= most:
+        return lines
+    return [*lines[:most], f"- … and {len(lines) - most} more"]
+
+
+def _what(check: Check) -> str:
+    parts = [check.name, check.inputs and f"on {check.inputs}", check.subject]
+    return escaped(", ".join(filter(None, parts)))
+
+
+def _config(report: ParityReport) -> str:
+    if not report.config:
+        return ""
+    rows = [(code(row.field), code(row.a), code(row.b)) for row in report.config[:20]]
+    more = len(report.config) - len(rows)
+    rows += [(f"… and {more} more", "", "")] if more else []
+    return _table(("config", "A", "B"), rows)
+
+
+def _checks(report: ParityReport) -> str:
+    """All that is not passed, and as many of the passed as fit; the others counted."""
+    rows = []
+    most = 60
+    order = sorted(
+        (check for check in report.checks if check.status != "not checked"),
+        key=lambda check: check.status != "failed",
+    )
+    for check in order[:most]:
+        rows.append(
+            (
+                text.LEVEL_TITLES[check.level],
+                _what(check),
+                f"{text.SIGNS[check.status]} {check.status}"
+                + (f": {escaped(check.message)}" if check.message else ""),
+                _ratio(check),
+                _number(check.error),
+                _number(check.noise),
+                _number(check.max_difference),
+                _number((check.ulps or {}).get("max")),
+                _number(check.kl),
+                _shares(check),
+            )
+        )
+    if not rows:
+        return ""
+    head = (
+        *("level", "what", "status", "ratio / limit", "RMS error", "noise"),
+        *("max difference", "max ULPs", "KL", "top-1 / top-5"),
+    )
+    table = _table(*_without_empty(head, rows))
+    more = len(order) - most
+    return table + (
+        f"\n\n*… and {text.plural(more, 'check')} more.*" if more > 0 else ""
+    )
+
+
+def _without_empty(
+    head: Sequence[str], rows: Sequence[Sequence[str]]
+) -> tuple[list[str], list[list[str]]]:
+    """A table without the columns in which nothing stands."""
+    used = [i for i in range(len(head)) if any(row[i] for row in rows)]
+    return [head[i] for i in used], [[row[i] for i in used] for row in rows]
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else text.number(value)
+
+
+def _ratio(check: Check) -> str:
+    if check.ratio is None:
+        return ""
+    limit = "" if check.limit is None else f" / {text.number(check.limit)}"
+    return text.ratio(check.ratio, check.limit) + limit
+
+
+def _shares(check: Check) -> str:
+    shares = [share for share in (check.top1, check.top5) if share is not None]
+    return " / ".join(text.percent(share) for share in shares)
+
+
+def _tensors(report: ParityReport) -> str:
+    unlike = [row for row in report.tensors if not row.equal]
+    if not unlike:
+        return ""
+    rows = [
+        (
+            code(row.name),
+            text.shape(row.shape),
+            _number(row.differing),
+            _number(row.max_difference),
+            _number(row.rms_difference),
+        )
+        for row in unlike[:40]
+    ]
+    more = len(unlike) - len(rows)
+    rows += [(f"… and {more} more", "", "", "", "")] if more else []
+    whole = text.plural(len(report.tensors), "tensor")
+    head = ("tensor", "shape", "differing", "max", "RMS")
+    verb = "differs" if len(unlike) == 1 else "differ"
+    return _fold(f"{len(unlike)} of {whole} {verb}", _table(head, rows))
+
+
+def _layers(report: ParityReport) -> list[str]:
+    found = []
+    for group in view.layers(report):
+        rows: list[tuple[str, str, str, str, str]] = []
+        for mode, placed in (("", group.cumulative), ("alone", group.forced)):
+            given = [row for _, row in placed]
+            rows += [_layer(row, mode) for row in _worst(given)]
+        count = len(group.rows)
+        who = ", ".join(filter(None, (group.subject, group.inputs)))
+        over = text.plural(group.failed, "figure") + " over the limit"
+        title = f"Layers: {escaped(who)}, {text.plural(count, 'step')}, {over}"
+        head = ("step", "", "ratio", "error", "noise")
+        note = f"*The {WORST} largest ratios of each way, in order of computation.*"
+        body = _table(head, rows)
+        cut = max(len(group.cumulative), len(group.forced)) > WORST
+        found.append(_fold(title, f"{note}\n\n{body}" if cut else body))
+    return found
+
+
+def _worst(rows: Sequence[LayerRow]) -> list[LayerRow]:
+    """The largest ratios, in order of computation; NaN is over every limit."""
+
+    def size(place: int) -> tuple[bool, float]:
+        ratio = rows[place].ratio
+        return ratio != ratio, 0.0 if ratio != ratio else ratio
+
+    top = sorted(range(len(rows)), key=size, reverse=True)[:WORST]
+    return [rows[place] for place in sorted(top)]
+
+
+def _layer(row: LayerRow, mode: str) -> tuple[str, str, str, str, str]:
+    mark = " ✗" if row.failed else ""
+    return (
+        code(row.name),
+        mode,
+        text.number(row.ratio) + mark,
+        text.number(row.error),
+        text.number(row.noise),
+    )
+
+
+def _cases(report: ParityReport) -> str:
+    lines = [
+        f"- {found.changed:,} of {found.count:,} decisions changed, "
+        f"{text.percent(found.confidence)} upper bound "
+        f"{text.percent(found.upper_bound)} ({escaped(found.subject)})"
+        for found in report.cases
+    ]
+    return "**Cases**\n\n" + "\n".join(_cut(lines, 20)) if lines else ""
+
+
+def _setting(report: ParityReport) -> str:
+    found = report.setting
+    criteria = found.criteria_hash
+    rows = [
+        ("level", escaped(found.level)),
+        ("device, type", escaped(f"{found.device}, {found.dtype}")),
+        ("Keras backends", escaped(", ".join(found.backends) or "none")),
+        ("seed", str(found.seed)),
+        ("own inputs", f"{found.inputs:,}"),
+        ("versions", _pairs(found.versions)),
+        ("flags", _pairs(found.flags)),
+        ("criteria", f"SHA-256 {code(criteria)}" if criteria else "built in"),
+        ("by", escaped(report.producer)),
+    ]
+    return _fold("Setting", _table(("", ""), [row for row in rows if row[1]]))
+
+
+def _pairs(found: dict[str, str]) -> str:
+    most = 60
+    shown = [f"{escaped(key)} {escaped(value)}" for key, value in found.items()]
+    more = [f"… and {len(shown) - most} more"] if len(shown) > most else []
+    return ", ".join(shown[:most] + more)
