@@ -3,10 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from converters import conversion
+
+# Nothing here is about speed, and a busy machine takes a second for what takes a
+# millisecond; under CI=true hypothesis has no deadline either.
+settings.register_profile("vit-duet", settings(), deadline=None)
+settings.load_profile("vit-duet")
+
+FIRST = (
+    "saving/test_matrix.py",  # two processes a backend
+    "parity/test_other_backends.py",  # one process each of tensorflow and jax
+    "converters/test_outputs.py",
+    "test_readme.py",
+    "converters/test_keras.py",
+    "parity/test_torch_backend.py",
+    "saving/test_silent_weights.py",
+    "parity/test_goldens.py",
+    "converters/test_writing.py",
+    "dialects/test_keras_hub.py",
+    "demo/test_run.py",
+    "steps/test_together.py",
+)
+"""Files that take long, the longest first: none of them shall be left at the end."""
+
+LAST = (
+    "saving/test_compat.py",
+    "saving/test_guard.py",
+    "saving/test_life.py",
+    "parity/test_detection.py",
+    "parity/test_float64.py",
+    "parity/test_goldens_keras.py",
+    "parity/test_init.py",
+)
+"""Files that need what the processes of earlier ones leave, and would wait for it."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Lets the order below stand: pytest-xdist >= 3.7 orders by numbers of tests."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Orders the files by the time they take, and keeps the order within each."""
+    here = Path(__file__).parent
+    ranks = {here / name: i - len(FIRST) for i, name in enumerate(FIRST)}
+    ranks |= {here / name: i + 1 for i, name in enumerate(LAST)}
+    items.sort(key=lambda item: ranks.get(item.path, 0))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,4 +1,4 @@
-"""The README's snippets run as they stand, section by section, in an empty folder."""
+"""The README's snippets run as they stand, section by section, in one empty folder."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -33,16 +34,27 @@ def test_the_three_jobs_have_snippets() -> None:
     assert {"Convert", "Verify", "Import"} <= README.keys()
 
 
+@pytest.fixture(scope="module")
+def follow(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], None]:
+    """Runs a section in the folder of this file's tests, unless it has been run."""
+    folder, done = tmp_path_factory.mktemp("readme"), set()
+
+    def section(heading: str) -> None:
+        if heading not in done:
+            for language, code in README[heading]:
+                run(language, code, folder)
+            done.add(heading)
+
+    return section
+
+
 @pytest.mark.parametrize("heading", README)
-def test_snippets_of_section_run(heading: str, tmp_path: Path) -> None:
+def test_snippets_of_section_run(heading: str, follow: Callable[[str], None]) -> None:
     if shutil.which("vit-duet", path=Path(sys.executable).parent) is None:
         pytest.skip("the vit-duet command is not installed")
-    # A later section may use what an earlier one wrote: run those first, too.
-    order = list(README)
-    needed = ["Convert", heading] if heading == "Verify" else [heading]
-    for name in sorted(needed, key=order.index):
-        for language, code in README[name]:
-            run(language, code, tmp_path)
+    if heading == "Verify":
+        follow("Convert")  # what it writes is needed here
+    follow(heading)
 
 
 def run(language: str, code: str, folder: Path) -> None:

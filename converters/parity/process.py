@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 import converters
 from converters.extras import MissingExtraError
 from converters.parity.device import UNAVAILABLE, environment as environment_of
+from converters.parity.orphan import WATCHED
 
 Array = NDArray[Any]
 
@@ -197,12 +198,13 @@ class Worker:
             **environment_of(device),
             "TF_CPP_MIN_LOG_LEVEL": "3",
             "PYTHONPATH": path,
+            WATCHED: "1",
         }
         with self._said.open("wb") as out, self._errors.open("wb") as err:
             self._process = subprocess.Popen(
                 [str(python or sys.executable), "-P", "-m", module, str(job)],
                 env=environment,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=out,
                 stderr=err,
             )
@@ -238,6 +240,8 @@ class Worker:
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
 
 
 def _ours_alone(home: Path, folder: Path) -> Path:

@@ -28,6 +28,7 @@ from converters.parity.device import (
     settle,
     versions,
 )
+from converters.parity.orphan import leave_with_parent
 
 if TYPE_CHECKING:
     import torch_vit
@@ -121,6 +122,7 @@ def load(path: Path, config: dict[str, Any]) -> torch_vit.ViT:
 
 def run(job: Path) -> int:
     """`main`, and the exit code: what cannot be computed here is one line."""
+    leave_with_parent()
     try:
         main(job)
     except UnavailableError as error:

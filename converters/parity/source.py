@@ -27,6 +27,7 @@ from converters.parity.device import (
     settle,
     versions,
 )
+from converters.parity.orphan import leave_with_parent
 
 if TYPE_CHECKING:
     from converters.parity.source_model import SourceModel
@@ -133,6 +134,7 @@ def _answer(model: SourceModel, fields: dict[str, Any], folder: Path) -> None:
 
 def run(job: Path) -> int:
     """`main`, and the exit code: what cannot be made or computed here is one line."""
+    leave_with_parent()
     try:
         main(job)
     except UnavailableError as error:

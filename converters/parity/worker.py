@@ -23,6 +23,7 @@ from converters.parity.device import (
     settle,
     versions,
 )
+from converters.parity.orphan import leave_with_parent
 
 
 def main(job: Path) -> None:
@@ -94,6 +95,7 @@ def _load(case: dict[str, Any], dtype: str | None) -> Any:
 
 def run(job: Path) -> int:
     """`main`, and the exit code: what cannot be computed here is one line."""
+    leave_with_parent()
     try:
         main(job)
     except UnavailableError as error:

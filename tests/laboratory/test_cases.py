@@ -299,3 +299,8 @@ def test_the_rows_name_cases_by_hash_only(tmp_path):
         write_case_rows(target, [found])
     write_case_rows(target, [found, found], force=True)
     assert len(target.read_text("utf-8").splitlines()) == 5
+
+
+def test_rows_need_a_folder_that_is_there(tmp_path):
+    with pytest.raises(ConversionError, match="no such folder"):
+        write_case_rows(tmp_path / "gone" / "rows.csv", [])
