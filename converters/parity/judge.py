@@ -18,6 +18,7 @@ from converters.parity.record import (
     Histogram,
     LayerRow,
     Level,
+    Meaning,
     Scatter,
     Status,
 )
@@ -60,6 +61,8 @@ class Judge:
             that begin with "exact:", in float64.
         start: Values of a canonical weight before training.
         bits: Whether the subject must give the reference's very bits.
+        meaning: Which meaning of "identical" is checked; the original library's own
+            model ("source") is held to what it has answers for.
     """
 
     subject: str
@@ -69,6 +72,7 @@ class Judge:
     reference: Answers
     start: Callable[[str], Array]
     bits: bool = False
+    meaning: Meaning = "twins"
 
     def compared(self, key: str) -> RmsComparison:
         """One result by the RMS rule.
@@ -141,7 +145,7 @@ class Judge:
             name=name,
             inputs=kind,
             subject=self.subject,
-            meaning="twins",
+            meaning=self.meaning,
             status=_status(status),
             message=problem,
             count=len(given),
@@ -258,7 +262,7 @@ class Judge:
             name="each step alone" if forced else "from the input on",
             inputs=kind,
             subject=self.subject,
-            meaning="twins",
+            meaning=self.meaning,
             status="failed" if failed else "passed",
             message=message,
             count=len(judged),
@@ -294,6 +298,8 @@ class Judge:
         rows = []
         groups: dict[str, list[tuple[float, int]]] = {}
         for key in self._asked("grad:"):
+            if self.meaning == "source" and key not in self.given:
+                continue  # its weights have other names
             name = key.removeprefix("grad:")
             if _invisible(name, self.config):
                 continue
@@ -374,7 +380,7 @@ class Judge:
             name=name,
             inputs="noise",
             subject=self.subject,
-            meaning="twins",
+            meaning=self.meaning,
             status="passed" if passed else "failed",
             message=""
             if passed
@@ -415,7 +421,7 @@ class Judge:
             name=name,
             inputs=kind,
             subject=self.subject,
-            meaning="twins",
+            meaning=self.meaning,
             status="failed",
             message=f"shape {given.shape}, the reference has {wanted.shape}",
         )

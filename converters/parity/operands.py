@@ -33,12 +33,14 @@ class Opened:
         operand: What the record says of it.
         found: Its canonical tensors, config and hashes.
         origin: The file, folder, hub id or live model that it came from.
+        asked: How the caller wants it to be read.
         keras: The file if Keras itself loads it, else None.
     """
 
     operand: Operand
     found: Checked
     origin: Any
+    asked: Asked
     keras: Path | None
 
     @property
@@ -110,6 +112,7 @@ def open_operand(
         ),
         found=found,
         origin=source,
+        asked=asked,
         keras=keras,
     )
 

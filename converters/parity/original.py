@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
+from converters.dialects import NAMES
 from converters.dialects.asked import Asked, library_fields
 from converters.dialects.folders import library_folder
 from converters.dialects.opening import located
@@ -132,7 +133,7 @@ def _dialect(opened: Opened) -> str:
 
 def _package(dialect: str) -> str:
     listed = ", ".join(_PACKAGES.values())
-    if not dialect:
+    if dialect not in NAMES:  # ours: "canonical", "keras"
         raise UnavailableError(
             "A has the names of this package: give the file or folder of the original "
             f"library ({listed}) as A"

@@ -37,6 +37,7 @@ def asked_before(record: ParityReport) -> dict[str, Any]:
         "device": setting.device,
         "dtype": setting.dtype,
         "seed": setting.seed,
+        "against_source": setting.against_source,
         "criteria": Criteria.model_validate(setting.criteria),
         "criteria_hash": setting.criteria_hash,
     }

@@ -5,14 +5,16 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from converters.engine import Array
+from converters.parity.device import UnavailableError
 from converters.parity.operands import Opened
+from converters.parity.original import run_source, source_label
 from converters.parity.plan import Plan
 from converters.parity.process import (
     KERAS_WORKER,
@@ -38,11 +40,13 @@ class Answers:
         arrays: Results by name; read from the disk when asked for.
         digests: SHA-256 of each canonical weight in memory.
         torch: Whether it computes with PyTorch, in the very steps of the torch twin.
+        original: Whether it is the original library's own model of A.
     """
 
     arrays: Mapping[str, Array]
     digests: dict[str, str]
     torch: bool
+    original: bool = False
 
 
 _NOTHING = Answers({}, {}, False)
@@ -104,9 +108,8 @@ def run_models(
         own = {**case, "config": b.config.to_dict(), "oracle": False}
         jobs.append(_job(own, folder, b.canonical(folder), "torch-b"))
     with ExitStack() as stack:
-        tell(
-            "running the torch twin" + (f" and Keras on {backends[0]}" * bool(backends))
-        )
+        beside = "".join(f" and Keras on {name}" for name in backends[:1])
+        tell(f"running the torch twin{beside}")
         job = write_job(folder / "reference.json", jobs)
         reference = stack.enter_context(started(REFERENCE, job, "PyTorch", "torch"))
         first = _start(stack, plan, a, b, backends[:1], keras_python)
@@ -129,6 +132,19 @@ def run_models(
         tell(f"loading what Keras on {backend} saved again")
         _reload(ran, plan, backend, keras_python)
     return ran
+
+
+def run_original(ran: Run, plan: Plan, a: Opened) -> None:
+    """Runs the original library's own model of A, or notes why it is not run."""
+    label = source_label(a)
+    try:
+        job, told = run_source(a, plan.case(), plan.folder, LIMIT_S)
+    except (UnavailableError, ProcessError) as error:
+        ran.missing[label] = str(error)
+        return
+    _note(ran, told, "original")
+    found = _read(plan.folder, job, told["cases"][0], False)
+    ran.subjects[label] = replace(found, original=True)
 
 
 def _job(case: dict[str, Any], folder: Path, model: Path, name: str) -> dict[str, Any]:

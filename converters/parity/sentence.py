@@ -16,6 +16,11 @@ def sentence(verdict: Verdict, checks: Iterable[Check], level: Level) -> str:
         what = " ".join(filter(None, (first.name, _on(first.inputs))))
         about = f" ({first.subject})" if first.subject not in ("", "B") else ""
         more = f"; {len(failed) - 1} more checks failed" if len(failed) > 1 else ""
+        if all(check.meaning == "source" for check in failed):
+            return (
+                "What was read of A is not the original library's model: "
+                f"{what}{about}: {first.message}{more}."
+            )
         return f"B is not the same model as A: {what}{about}: {first.message}{more}."
     parts = []
     if any(check.level == "weights" and check.same_bits for check in checks):

@@ -43,7 +43,7 @@ from converters.parity.record import (
     Setting,
     verdict_of,
 )
-from converters.parity.run import Run, run_models
+from converters.parity.run import Run, run_models, run_original
 from converters.parity.sentence import sentence
 from converters.parity.user_inputs import Written, find_inputs, write_inputs
 from converters.parity.weights import (
@@ -124,12 +124,14 @@ def verify(
         cases: A list of cases, a CSV with the header `path,label` or `path`, through
             both models: how many decisions change?
         threshold: Over which a probability is a yes in these decisions.
-        against_source: Run the original library's own model of A, too.
+        against_source: Run the original library's own model of A, too: of timm,
+            transformers, torchvision or MONAI, where that is installed.
         criteria: Acceptance limits: a JSON file or its fields, see
             `converters.parity.criteria.Criteria`.
         seed: Of all noise.
-        record: An earlier record: `level`, `backends`, `device`, `dtype`, `seed` and
-            `criteria` are taken from it, and what is found is held against it.
+        record: An earlier record: `level`, `backends`, `device`, `dtype`, `seed`,
+            `against_source` and `criteria` are taken from it, and what is found is held
+            against it.
         progress: Called with a few words as the work goes on.
 
     Returns:
@@ -149,6 +151,7 @@ def verify(
         "device": device,
         "dtype": dtype,
         "seed": seed,
+        "against_source": against_source,
         "criteria": limits,
         "criteria_hash": digest,
     }
@@ -162,7 +165,6 @@ def verify(
         inputs=tuple(Path(path) for path in inputs),
         cases=None if cases is None else Path(cases),
         threshold=threshold,
-        against_source=against_source,
     )
     tell = progress or (lambda text: None)
     asked = Asked(from_dialect, prefix, config, preset, changes or {})
@@ -224,12 +226,12 @@ def _models(
     try:
         require({"torch": "torch"})
         ran = run_models(plan, a, b, backends, options.keras_python, tell)
-    except MissingExtraError as error:
+    except (MissingExtraError, ProcessError) as error:
         found.checks.append(not_checked(options.level, "the torch twin", str(error)))
         return Run()
-    except ProcessError as error:
-        found.checks.append(not_checked(options.level, "the torch twin", str(error)))
-        return Run()
+    if options.against_source:
+        tell("running the original library's model")
+        run_original(ran, plan, a)
     for label, reason in ran.missing.items():
         found.checks.append(not_checked(options.level, label, reason))
     tell("comparing")
@@ -309,8 +311,8 @@ def _judge(
     a: Opened,
 ) -> None:
     """All checks of one subject, and where a difference begins in it."""
-    memory = memory_check(label, answers.digests, opened.found.digests)
-    if plan.dtype == opened.found.dtype:
+    if plan.dtype == opened.found.dtype and not answers.original:
+        memory = memory_check(label, answers.digests, opened.found.digests)
         found.checks.append(memory)
     judge = Judge(
         subject=label,
@@ -320,15 +322,18 @@ def _judge(
         reference=ran.reference.arrays,
         start=a.found.source.read,
         bits=answers.torch and options.device == "cpu" and options.dtype == "float32",
+        meaning="source" if answers.original else "twins",
     )
     found.checks += judge.outputs(plan.kinds)
     found.add("histograms", *judge.histograms())
     scatter = judge.scatter()
     if scatter is not None:
         found.add("scatters", scatter)
-    rows, checks = judge.layers(plan.layer_kinds)
-    found.add("layers", *rows)
-    found.checks += checks
+    rows: list[LayerRow] = []
+    if not answers.original:
+        rows, checks = judge.layers(plan.layer_kinds)
+        found.add("layers", *rows)
+        found.checks += checks
     first = first_wrong(rows)
     if first is not None:
         wrong = [
@@ -341,7 +346,7 @@ def _judge(
         gradients, checks = judge.gradients()
         found.add("gradients", *gradients)
         found.checks += checks
-    if plan.reaches("training"):
+    if plan.reaches("training") and not answers.original:
         curves, checks = judge.training()
         found.add("curves", *curves)
         found.checks += checks

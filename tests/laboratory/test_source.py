@@ -18,15 +18,19 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from converters import convert
 from converters.checking import checked
 from converters.dialects.asked import Asked
 from converters.dialects.opening import open_source
 from converters.live import is_module
 from converters.parity import original, source
 from converters.parity.device import UNAVAILABLE, UnavailableError
+from converters.parity.record import Check, ParityReport
 from converters.parity.rms import RMS_LIMIT, compare_rms
+from converters.parity.verify import verify
 from tests.dialects.test_real_files import CASES, FOLDER, case_of, library_file
 from tests.fill import image
+from tests.laboratory.common import FLAT, save
 from vit_config import ViTConfig
 
 torch = pytest.importorskip("torch")
@@ -329,10 +333,68 @@ def test_a_live_model_is_copied_and_left_alone(tmp_path: Path) -> None:
         original.run_source(a, {"sets": {}, "device": "cuda"}, tmp_path, 60)
 
 
+# ---- the whole of it ----------------------------------------------------------------
+
+
+def sourced(report: ParityReport) -> list[Check]:
+    return [check for check in report.checks if check.meaning == "source"]
+
+
+@pytest.mark.peers
+def test_verify_runs_the_original_too(tmp_path: Path) -> None:
+    timm = pytest.importorskip("timm")
+    path, options, _ = library_file("timm_vit", tmp_path)
+    convert(path, tmp_path / "b.safetensors", **options, verify="weights")
+    found = verify(
+        path,
+        tmp_path / "b.safetensors",
+        **options,
+        level="gradients",
+        against_source=True,
+    )
+    assert found.verdict == "passed", found.sentence
+    assert found.setting.against_source
+    assert found.setting.versions["timm"] == timm.__version__
+    checks = sourced(found)
+    assert {check.subject for check in checks} == {f"A, timm {timm.__version__}"}
+    names = {(check.level, check.name) for check in checks if check.status == "passed"}
+    assert names >= {
+        *(("logits", "tokens"), ("logits", "logits"), ("logits", "pooled")),
+        ("gradients", "gradients, input"),
+    }
+    assert all(check.same_bits for check in checks if check.level == "logits")
+
+
+@pytest.mark.peers
+def test_verify_sees_that_the_original_is_another(tmp_path: Path) -> None:
+    """The caller says another epsilon than timm's name, and so B has it too."""
+    timm = pytest.importorskip("timm")
+    name = "vit_tiny_patch16_224"
+    model = timm.create_model(name, num_classes=5)
+    file = tmp_path / "model.safetensors"
+    save_file({n: t.numpy() for n, t in model.state_dict().items()}, file)
+    options = {"preset": name, "changes": {"norm_eps": 1e-3}}
+    convert(file, tmp_path / "b.safetensors", **options, verify="weights")
+    found = verify(file, tmp_path / "b.safetensors", **options, against_source=True)
+    assert found.verdict == "failed"
+    assert found.sentence.startswith("What was read of A is not the original library's")
+    assert {check.meaning for check in found.failed} == {"source"}
+
+
+def test_verify_lists_what_it_cannot_run_as_not_checked(tmp_path: Path) -> None:
+    a = save(tmp_path / "a.safetensors", FLAT)
+    found = verify(a, a, against_source=True)
+    (left,) = found.not_checked
+    assert left.subject == "A, original library"
+    assert "give the file or folder of the original library" in left.message
+    assert found.verdict == "incomplete" and "original library" in found.sentence
+    assert not sourced(found)
+
+
 # ---- refusals -----------------------------------------------------------------------
 
 
-def stand_in(dialect: str | None) -> Any:
+def stand_in(dialect: str) -> Any:
     return SimpleNamespace(
         operand=SimpleNamespace(role="A", dialect=dialect),
         config=CONFIG,
@@ -367,13 +429,14 @@ def test_a_library_that_is_not_installed_is_named(
     ("dialect", "words"),
     [
         ("", "give the file or folder of the original library"),
-        (None, "give the file or folder of the original library"),
+        ("canonical", "give the file or folder of the original library"),
+        ("keras", "give the file or folder of the original library"),
         ("facebook@mae", "in the names of facebook"),
         ("lucidrains@vit", "in the names of lucidrains"),
         ("keras_hub", "in the names of keras_hub"),
     ],
 )
-def test_models_of_no_library_that_is_run(dialect: str | None, words: str) -> None:
+def test_models_of_no_library_that_is_run(dialect: str, words: str) -> None:
     with pytest.raises(UnavailableError, match=words):
         original.source_job(stand_in(dialect), {})
     assert original.source_label(stand_in(dialect)) == "A, original library"
