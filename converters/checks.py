@@ -11,13 +11,13 @@ from converters.engine import (
     FLOATS,
     Array,
     Digests,
-    Hasher,
     Source,
     count_nonfinite,
     key_bias_of,
 )
 from converters.errors import Issue
 from converters.rules import Plan
+from converters.streaming import Hasher, ahead
 from vit_config import ViTConfig
 
 
@@ -81,9 +81,9 @@ def check_values(
         names: The tensors to read.
     """
     inspected = Inspected(source, config)
-    with Hasher() as hasher:
-        for name in names:
-            hasher.add(name, inspected.read(name))
+    with Hasher() as hasher, ahead(inspected, names) as arrays:
+        for name, array in arrays:
+            hasher.add(name, array)
         return inspected.issues, hasher.digests()
 
 

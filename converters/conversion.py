@@ -25,6 +25,7 @@ from converters.report import ConversionReport, Verify
 from converters.steps.asked import Size, Steps
 from converters.steps.folding import fitted
 from converters.steps.plan import plan
+from converters.streaming import keep_freed_memory
 from converters.transfer import write_checked
 from converters.verification import backend_for, default_verify
 from vit_config import ViTConfig
@@ -123,7 +124,7 @@ def convert(
             of a Keras file, which needs torch and Keras; `"none"`: nothing, the file
             is not read again. None stands for `"logits"` for a Keras file, for
             `"weights"` otherwise.
-        progress: Called as the work goes on.
+        progress: Called as the work goes on, from a thread that reads.
 
     Raises:
         ConversionError: With every problem found; nothing is written then.
@@ -137,6 +138,7 @@ def convert(
     if progress is not None and not callable(progress):
         raise wrong("progress", progress, "a function of two numbers")
     globs = patterns("allow_missing", allow_missing)
+    keep_freed_memory()
     origin, target = origin_of(source), Path(target)
     kind = check_target(target, to_dialect, max_shard_size)
     folder = kind in FOLDERS

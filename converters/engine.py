@@ -10,12 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import numpy as np
 from einops import rearrange
@@ -274,39 +272,6 @@ def sha256(array: Array) -> str:
     array = np.ascontiguousarray(array)
     data = array.reshape(-1).view(np.uint8).data if array.size else b""
     return hashlib.sha256(data).hexdigest()
-
-
-class Hasher:
-    """Hashes arrays in a thread of its own, while the next one is read or written.
-
-    At most two arrays wait, so that memory stays bounded. Use as a context manager.
-    """
-
-    def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(max_workers=1)
-        self._waiting: deque[Future[str]] = deque()
-        self._all: dict[str, tuple[str, tuple[int, ...], Future[str]]] = {}
-
-    def add(self, name: str, array: Array) -> None:
-        """Hashes an array that nobody will change any more."""
-        while len(self._waiting) > 1:
-            self._waiting.popleft().result()
-        future = self._pool.submit(sha256, array)
-        self._waiting.append(future)
-        self._all[name] = (str(array.dtype), tuple(array.shape), future)
-
-    def digests(self) -> Digests:
-        """Type, shape and SHA-256 of every array, in the order they came."""
-        return {
-            name: (dtype, shape, future.result())
-            for name, (dtype, shape, future) in self._all.items()
-        }
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
 
 
 def fingerprint(digests: Digests) -> str:

@@ -8,11 +8,12 @@ from typing import Any, BinaryIO, Self
 import h5py
 import numpy as np
 
-from converters.engine import Array, Hasher, Source, TensorInfo, np_dtype, sha256
+from converters.engine import Array, Source, TensorInfo, np_dtype, sha256
 from converters.errors import ConversionError, Issue, printable, refusal
 from converters.files.base import check_input, merge_configs
 from converters.files.keras_layout import GUARD, Group, layout
 from converters.rules import KERAS, Plan
+from converters.streaming import Hasher, ahead
 from vit_config import ViTConfig
 from vit_config.strict_json import JsonError, canonical, strict_object
 
@@ -266,11 +267,17 @@ def write_h5(file: Path | BinaryIO, source: Source, config: ViTConfig) -> Saved:
         The digests that were written beside the weights.
     """
     samples: dict[str, Array] = {}
-    with h5py.File(file, "w") as h5, Hasher() as hasher:
-        for group in layout(config):
+    groups = layout(config)
+    names = [name for group in groups for _, name in group.weights]
+    with (
+        h5py.File(file, "w") as h5,
+        Hasher() as hasher,
+        ahead(source, names) as arrays,
+    ):
+        for group in groups:
             target = _group(h5, group.vars, group.name or "vit")
             for key, name in group.weights:
-                array = np.ascontiguousarray(source.read(name))
+                array = np.ascontiguousarray(next(arrays)[1])
                 hasher.add(name, array)
                 put(target, key, array)
                 samples[name] = _sample(array)

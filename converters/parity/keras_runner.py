@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.engine import Digests, Hasher, apply, cast
+from converters.engine import Digests, apply, cast
 from converters.parity.parts import INPUT, Part
 from converters.parity.pullback import PULLBACKS
 from converters.rules import KERAS
+from converters.streaming import Hasher
 from vit_config.weights import Weight, weight_table
 
 Array = NDArray[Any]

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.engine import Digests, Hasher, cast
+from converters.engine import Digests, cast
 from converters.parity.parts import INPUT, Part
+from converters.streaming import Hasher
 from vit_config.weights import weight_table
 
 if TYPE_CHECKING:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from converters.checks import overflow_problem
-from converters.engine import Cast, Digests, Hasher, Source
+from converters.engine import Cast, Digests, Source
 from converters.errors import Issue
 from converters.report import StepEffect
 from converters.steps.rounding import Rounding
 from converters.steps.stage import Stage, Staged
+from converters.streaming import Hasher, ahead
 
 _NAMED = 8
 
@@ -66,9 +67,8 @@ class Chain:
     def digests(self) -> tuple[list[Issue], Digests]:
         """Reads every tensor once: what became infinite on the way, and the digests."""
         issues = []
-        with Hasher() as hasher:
-            for name in self.source.tensors:
-                array = self.source.read(name)
+        with Hasher() as hasher, ahead(self.source, self.source.tensors) as arrays:
+            for name, array in arrays:
                 problem = overflow_problem(array) if self._links else ""
                 if problem:
                     issues.append(Issue("value", name, problem))

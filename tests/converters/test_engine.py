@@ -7,14 +7,12 @@ import pytest
 
 from converters.checks import check_tensors, check_values, value_problem
 from converters.engine import (
-    Hasher,
     MemorySource,
     apply,
     contiguous,
     count_nonfinite,
     fingerprint,
     np_dtype,
-    sha256,
 )
 from converters.rules import CANONICAL, KERAS
 from tests.converters.cases import CASES, weights
@@ -120,16 +118,6 @@ def test_fingerprint_sees_names_shapes_types_and_bits_not_order():
     ]
     found = [fingerprint(digests(other)) for other in others]
     assert len({reference, *found}) == 1 + len(others)
-
-
-def test_hasher_keeps_order_and_agrees_with_plain_hashing():
-    arrays = {str(i): RANDOM.standard_normal((50, 40)) for i in range(30)}
-    with Hasher() as hasher:
-        for name, array in arrays.items():
-            hasher.add(name, array)
-        found = hasher.digests()
-    assert list(found) == list(arrays)
-    assert all(found[name][2] == sha256(array) for name, array in arrays.items())
 
 
 def test_mixed_types_are_refused_and_a_cast_allows_them():
