@@ -8,7 +8,8 @@ A case is a dict of JSON, its files lie beside it. What it may ask for:
   unless nothing pools them, `set:KIND:pooled`, the head's input, where there is a head;
 - `taps`: `{kind: n}`, every tap for the first n inputs of that set: `taps:KIND:TAP`;
 - `forced`: `{kind: file}`, inputs and taps of the reference, in float32: each step
-  alone, fed with these: `forced:KIND:TAP`. The reference's own process writes the file;
+  alone, fed with these: `forced:KIND:TAP`. The reference's own process writes the file.
+  `forced:faint:TAP`: every norm, fed with 2**-10 times what the first kind gives it;
 - `gradients`: `{"inputs": file, "cotangent": file}`: `grad:input` and `grad:NAME` of
   the sum of outputs times cotangent, by canonical name and in that layout, of every
   weight that is trained;
@@ -34,7 +35,7 @@ from numpy.typing import NDArray
 
 from converters.engine import Digests
 from converters.parity.archive import Archive, as_laid, await_file
-from converters.parity.parts import INPUT, Part, parts
+from converters.parity.parts import INPUT, Part, norms, parts
 from vit_config import ViTConfig
 
 Array = NDArray[Any]
@@ -42,6 +43,10 @@ Named = Iterable[tuple[str, Array]]
 
 BATCH = 64
 LIMIT_S = 3600
+
+FAINT = 2.0**-10
+FAINT_KIND = "faint"
+"""The kind of input of norms that were fed with `FAINT` times their input."""
 
 
 class Runner(Protocol):
@@ -134,6 +139,20 @@ class Case:
                     values = [as_laid(given, source) for source in part.sources]
                     name = f"{prefix}forced:{kind}:{part.name}"
                     self._archive.add(name, runner.step(part, values))
+        self.faint(runner, prefix)
+
+    def faint(self, runner: Runner, prefix: str = "") -> None:
+        """Every norm once more, on inputs so small that its epsilon shows.
+
+        Of one LayerNorm of width 768, epsilon 1e-12 in place of 1e-6 changes the output
+        by 4 times the noise of float32, on inputs times 2**-10 by 3.6e6 times.
+        """
+        for file in list(self._fields.get("forced", {}).values())[:1]:
+            with np.load(await_file(self._folder / file, LIMIT_S)) as given:
+                for part in norms(runner.config):
+                    x = as_laid(given, part.sources[0]) * np.float32(FAINT)
+                    name = f"{prefix}forced:{FAINT_KIND}:{part.name}"
+                    self._archive.add(name, runner.step(part, [x]))
 
     def outputs(self, runner: Runner, prefix: str = "", once: bool = False) -> None:
         """What the model gives, and its tokens; with `once` in one pass."""

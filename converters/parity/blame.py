@@ -13,63 +13,39 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from converters.engine import Array
+from converters.parity.parts import Part, parts
 from converters.parity.record import Divergence
 from vit_config import ViTConfig
 from vit_config.weights import weight_table
 
-PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    # last words of a tap: beginnings of its weights (in its own block), config fields
-    "patch_embed": (("patch_embed.",), ("patch_size", "patch_norm", "patch_bias")),
-    "pos_embed": (
-        ("pos_embed", "cls_token", "dist_token", "reg_token"),
-        ("pos_embed", "pos_embed_tokens", "reg_tokens"),
-    ),
-    "norm_pre": (("norm_pre.",), ("norm_eps", "pre_norm")),
-    "norm1": (("norm1.",), ("norm_eps",)),
-    "attn.qkv": (("attn.qkv.",), ("qkv_bias",)),
-    "attn.heads": (
-        ("attn.q_norm.", "attn.k_norm."),
-        ("head_dim", "num_heads", "qk_norm", "attn_drop_rate"),
-    ),
-    "attn.maps": (
-        ("attn.q_norm.", "attn.k_norm."),
-        ("head_dim", "num_heads", "qk_norm"),
-    ),
-    "attn.proj": (("attn.proj.",), ("proj_bias", "proj_drop_rate")),
-    "ls1": (("ls1.",), ("init_values",)),
-    "residual1": ((), ("drop_path_rate", "proj_drop_rate")),
-    "norm2": (("norm2.",), ("norm_eps",)),
-    "mlp.fc1": (("mlp.fc1.",), ("mlp_bias",)),
-    "mlp.act": ((), ("act_layer", "mlp_layer")),
-    "mlp.fc2": (("mlp.fc2.",), ("mlp_bias", "proj_drop_rate")),
-    "ls2": (("ls2.",), ("init_values",)),
-    "residual2": ((), ("drop_path_rate", "proj_drop_rate")),
-    "norm": (("norm.",), ("norm_eps", "final_norm")),
-    "pool": (("attn_pool.",), ("global_pool", "pool_include_prefix")),
-    "fc_norm": (("fc_norm.",), ("fc_norm_eps",)),
-    "pre_logits": (("pre_logits.",), ("representation_size",)),
-    "head": (("head.", "head_dist."), ("head_act", "head_bias", "drop_rate")),
+DROPOUT = {
+    "pos_embed": ("pos_drop_rate",),
+    "attn.heads": ("attn_drop_rate",),
+    "attn.proj": ("proj_drop_rate",),
+    "residual1": ("proj_drop_rate", "drop_path_rate"),
+    "mlp.act": ("proj_drop_rate",),
+    "residual2": ("proj_drop_rate", "drop_path_rate"),
+    "head": ("drop_rate",),
 }
-"""What a step is made of, by the name of its result."""
+"""Fields that change a step in training only, by its last words."""
 
 EPSILONS = (1e-3, 1e-5, 1e-6, 1e-12, 1e-7, 1e-8)
 _ERF = np.vectorize(math.erf, otypes=[np.float64])
 
 
-def part_of(tap: str) -> tuple[str, str]:
-    """The block of a tap (`"blocks.3."`, or empty) and the step in it."""
-    if not tap.startswith("blocks."):
-        return "", tap
-    _, index, rest = tap.split(".", 2)
-    return f"blocks.{index}.", rest
+def part_of(tap: str, config: ViTConfig) -> Part:
+    """The step that gives a tap."""
+    return next(part for part in parts(config) if part.name == tap)
 
 
-def weights_of(tap: str, config: ViTConfig) -> tuple[str, ...]:
+def step_of(tap: str) -> str:
+    """The last words of a tap: `"mlp.act"` of `"blocks.3.mlp.act"`."""
+    return tap.split(".", 2)[2] if tap.startswith("blocks.") else tap
+
+
+def weights_of(part: Part, config: ViTConfig) -> tuple[str, ...]:
     """Canonical names of the weights that one step uses."""
-    block, step = part_of(tap)
-    starts = tuple(f"{block}{start}" for start in PARTS[step][0])
-    table = (weight.name for weight in weight_table(config))
-    return tuple(name for name in table if starts and name.startswith(starts))
+    return tuple(w.name for w in weight_table(config) if part.uses(w.name))
 
 
 def blame(
@@ -94,9 +70,9 @@ def blame(
         hypothesis: What the result was found to be instead.
     """
     wrong = set(wrong)
-    own = weights_of(tap, config)
+    part = part_of(tap, config)
+    own = weights_of(part, config)
     guilty = tuple(name for name in own if name in wrong)
-    _, step = part_of(tap)
     place = f"{subject}: the difference begins at {tap}"
     if guilty:
         return Divergence(
@@ -106,7 +82,7 @@ def blame(
             tensors=guilty,
             explanation=f"{place}, whose {_listed(guilty)} is not the reference's",
         )
-    fields = PARTS[step][1]
+    fields = (*part.fields, *DROPOUT.get(step_of(tap), ()))
     if hypothesis:
         fields = (hypothesis.partition(" ")[0],)
         return Divergence(
@@ -149,13 +125,12 @@ def explained(
     Returns:
         `"norm_eps = 0.001"`, or an empty text if nothing tried explains it.
     """
-    block, step = part_of(tap)
+    step = step_of(tap)
     wanted = given.astype(np.float64)
     x = source.astype(np.float64)
     if step in ("norm1", "norm2", "norm", "norm_pre", "fc_norm"):
         gain, bias = (
-            weights(f"{block}{step}.{part}").astype(np.float64)
-            for part in ("weight", "bias")
+            weights(f"{tap}.{kind}").astype(np.float64) for kind in ("weight", "bias")
         )
         centred = x - x.mean(-1, keepdims=True)
         variance = np.mean(centred**2, -1, keepdims=True)

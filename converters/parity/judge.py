@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from converters.engine import Array
+from converters.parity.answers import FAINT_KIND
 from converters.parity.criteria import Criteria
 from converters.parity.outputs import LEAST_NUMBERS
 from converters.parity.record import (
@@ -86,7 +87,8 @@ class Judge:
     def own(self, key: str) -> Array:
         """What the reference said; its steps alone are its taps."""
         start, _, rest = key.partition(":")
-        return self.reference[f"taps:{rest}" if start == "forced" else key]
+        forced = start == "forced" and not rest.startswith(f"{FAINT_KIND}:")
+        return self.reference[f"taps:{rest}" if forced else key]
 
     def _fits(self, key: str) -> bool:
         """Whether the subject gave a result of the right shape."""
@@ -233,8 +235,7 @@ class Judge:
         if forced:
             failed = not ratio <= self.criteria.layer_ratio
         else:
-            judged = name.endswith(JUDGED_TAPS)
-            failed = judged and not ratio <= self.criteria.rms_ratio
+            failed = not ratio <= self.limit(name)
         return LayerRow(
             subject=self.subject,
             inputs=kind,
@@ -248,15 +249,20 @@ class Judge:
             failed=failed,
         )
 
+    def limit(self, tap: str) -> float:
+        """Of a cumulative result; what is no tokens rounds less evenly."""
+        limits = self.criteria
+        return limits.rms_ratio if tap.endswith(JUDGED_TAPS) else limits.layer_ratio
+
     def _layer_check(self, rows: list[LayerRow], kind: str, mode: str) -> Check:
         failed = [row for row in rows if row.failed]
         forced = mode == "forced"
         judged = [row for row in rows if forced or row.name.endswith(JUDGED_TAPS)]
-        worst = max(judged, key=lambda row: _order(row.ratio))
+        worst = max(failed or judged, key=lambda row: _order(row.ratio))
         message = f"largest at {worst.name}"
         if failed:
-            message = f"begins at {failed[0].name}, {len(failed)} of {len(judged)} over"
-        limit = self.criteria.layer_ratio if forced else self.criteria.rms_ratio
+            message = f"begins at {failed[0].name}, {len(failed)} of {len(rows)} over"
+        limit = self.criteria.layer_ratio if forced else self.limit(worst.name)
         return Check(
             level="layers",
             name="each step alone" if forced else "from the input on",

@@ -58,6 +58,12 @@ def parts(config: ViTConfig) -> tuple[Part, ...]:
     return tuple(found)
 
 
+def norms(config: ViTConfig) -> tuple[Part, ...]:
+    """The steps that are one LayerNorm."""
+    names = ("norm_pre", "norm1", "norm2", "norm", "fc_norm")
+    return tuple(p for p in parts(config) if p.name.rpartition(".")[2] in names)
+
+
 def _stem(config: ViTConfig) -> Iterator[Part]:
     yield Part(
         "patch_embed",

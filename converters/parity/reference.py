@@ -6,7 +6,7 @@ Run as `python -m converters.parity.reference JOB`. JOB is a JSON file as for
 type, in float64 on the CPU. The oracle's answers have names that begin with "exact:".
 With `"oracle": false` the case is one to be judged, and gets no oracle.
 
-Of `forced` the reference answers nothing in its own type: its steps alone are its taps,
+Of `forced` the reference answers norms on faint inputs: its other steps are its taps,
 bit for bit.
 """
 
@@ -80,7 +80,9 @@ def _asked(fields: dict[str, Any], folder: Path, device: str) -> dict[str, Any]:
         runner = fresh(model)
         said["load_seconds"] = time.perf_counter() - start
         case.layers(runner, write=oracle)  # first: another process waits for the file
-        if not oracle:
+        if oracle:
+            case.faint(runner)
+        else:
             case.forced(runner)
         case.outputs(runner, once=True)
         case.gradients(runner)

@@ -23,14 +23,15 @@ import numpy as np
 from converters.dialects.asked import Asked, ConfigLike
 from converters.errors import ConversionError, refusal
 from converters.extras import MissingExtraError
-from converters.parity.blame import blame, explained
+from converters.parity.answers import FAINT, FAINT_KIND
+from converters.parity.archive import as_laid
+from converters.parity.blame import blame, explained, part_of
 from converters.parity.case_run import case_check, listed, run_cases
 from converters.parity.criteria import Criteria, read_criteria
 from converters.parity.diagnose import of_config, of_tensors
 from converters.parity.judge import Judge
 from converters.parity.operands import Opened, open_operand
 from converters.parity.options import Options, options_of
-from converters.parity.parts import parts
 from converters.parity.plan import OWN_FILE, Plan
 from converters.parity.process import ProcessError, chosen_backend, require
 from converters.parity.recheck import asked_before, read_record, recheck
@@ -331,7 +332,7 @@ def _judge(
         found.add("scatters", scatter)
     rows: list[LayerRow] = []
     if not answers.original:
-        rows, checks = judge.layers(plan.layer_kinds)
+        rows, checks = judge.layers((*plan.layer_kinds, FAINT_KIND))
         found.add("layers", *rows)
         found.checks += checks
     first = first_wrong(rows)
@@ -373,10 +374,11 @@ def _divergence(
     hypothesis = ""
     key = f"forced:{row.inputs}:{row.name}"
     if row.mode == "forced" and key in judge.given:
-        index = plan.layer_kinds.index(row.inputs)
+        faint = row.inputs == FAINT_KIND
+        index = 0 if faint else plan.layer_kinds.index(row.inputs)
         with np.load(plan.folder / f"forced-{index}.npz") as fed:
-            sources = next(p.sources for p in parts(a.config) if p.name == row.name)
-            x = fed[sources[0]]
+            x = as_laid(fed, part_of(row.name, a.config).sources[0])
+        x = x * np.float32(FAINT) if faint else x
         hypothesis = explained(
             row.name, a.config, judge.given[key], x, a.found.source.read
         )

@@ -254,3 +254,16 @@ def test_a_wrong_activation_is_found_where_it_begins(broken: ParityReport) -> No
     assert len(found[0].index) == 3
     forced = [row.name for row in broken.layers if row.failed and row.mode == "forced"]
     assert set(forced) == {"blocks.0.mlp.act", "blocks.1.mlp.act"}
+
+
+def test_a_slightly_wrong_epsilon_is_named(tmp_path: Path) -> None:
+    config = VOLUME.replace(norm_eps=1e-6)
+    found = verify(
+        save(tmp_path / "a.safetensors", config),
+        save(tmp_path / "b.keras", config.replace(norm_eps=1.2e-6)),
+        level="layers",
+        backends=("torch",),
+    )
+    taps = [d for d in found.divergences if d.tap]
+    assert [d.tap for d in taps] == ["blocks.0.norm1"]
+    assert taps[0].fields == ("norm_eps",)
