@@ -3,7 +3,8 @@
 Run as `python -m converters.parity.worker JOB`, in the environment that
 `converters.parity.process` makes. JOB is a JSON file, `{"cases": [...]}`. A case
 has "model", "answers", what `converters.parity.answers` knows, "dtype", the type to
-compute in, by default the model's own, and "device".
+compute in, by default the model's own, and "device". "fault" names one of
+`converters.parity.faults` that the loaded model gets: to see whether it is found.
 """
 
 from __future__ import annotations
@@ -60,7 +61,12 @@ def _asked(fields: dict[str, Any], folder: Path, backend: str) -> dict[str, Any]
     check_dtype(backend, dtype or "float32")
 
     def fresh(dtype: str | None = dtype) -> KerasRunner:
-        return KerasRunner(_load(fields, dtype))
+        model = _load(fields, dtype)
+        if fields.get("fault"):
+            from converters.parity.faults import inject
+
+            inject(model, fields["fault"])
+        return KerasRunner(model)
 
     start = time.perf_counter()
     runner = fresh(None)

@@ -17,7 +17,7 @@ from keras import ops
 
 import keras_vit
 from converters.engine import MemorySource, Pipe
-from converters.parity.faults import BASES, base_model, faults_of, injected
+from converters.parity.faults import BASES, base_model, faults_of, inject
 from converters.parity.fill import image
 from converters.rules import KERAS
 from keras_vit.init import no_init
@@ -35,11 +35,11 @@ def of_base(name: str) -> dict[str, Any]:
     before = state(model, x)
     found = {}
     for fault in faults_of(model.config, "runtime"):
-        with injected(model, fault.name):
+        with inject(model, fault.name):
             during = state(model, x)
         found[fault.name] = {"differs": different(before, during)}
         if fault.family == "dropout":
-            with injected(model, fault.name):
+            with inject(model, fault.name):
                 again = state(model, x)
             found[fault.name]["varies"] = different(during, again)
         if model.config != BASES[name]:

@@ -12,15 +12,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from converters.conversion import read_checked
+from converters.engine import MemorySource, sha256
+from converters.files import write
 from converters.parity.faults import BASES, FAULTS, base_model, faults_of
 from converters.parity.faults.runtime import BLOCK
+from converters.parity.fill import image
+from converters.parity.process import KERAS_WORKER, read_answer, started, write_job
 from tests.saving.backends import backend_param
 from vit_config.weights import weight_table
 
 ROOT = Path(__file__).resolve().parents[2]
-LIMIT_S = 900
+LIMIT_S = 3600
 
 BEGINS: dict[str, str] = {
     "attention": f"blocks.{BLOCK}.attn.heads",
@@ -99,14 +105,39 @@ def check(base: str, name: str, differs: list[str]) -> None:
     assert "output" in differs, name
 
 
+@pytest.mark.parametrize("backend", [backend_param("torch")])
+def test_the_worker_does_the_fault_that_a_case_names(backend, tmp_path):
+    """In that case only: each has a model of its own."""
+    model = base_model("3D features")
+    write(tmp_path / "a.keras", "keras", MemorySource(model.tensors), model.config)
+    shape = (2, model.config.in_chans, *model.config.img_size)
+    np.save(tmp_path / "x.npy", image(shape))
+    names = ["", "runtime/no final norm", "runtime/zeroed/norm.bias", ""]
+    cases = [
+        {
+            **{"model": str(tmp_path / "a.keras"), "inputs": "x.npy", "fault": name},
+            **{"answers": f"{i}.npz", "weights": True},
+        }
+        for i, name in enumerate(names)
+    ]
+    job = write_job(tmp_path / "job.json", cases)
+    with started(KERAS_WORKER, job, "Keras", backend) as worker:
+        said = worker.wait(LIMIT_S)["cases"]
+    pairs = zip(cases, said, strict=True)
+    outputs = [read_answer(tmp_path, *pair).outputs for pair in pairs]
+    assert outputs[0].tobytes() == outputs[3].tobytes()
+    assert np.abs(outputs[1] - outputs[0]).max() > 0.1
+    assert np.abs(outputs[2] - outputs[0]).max() > 0.1
+    clean = {name: sha256(values) for name, values in model.tensors.items()}
+    assert said[0]["digests"] == said[1]["digests"] == said[3]["digests"] == clean
+    faulty = said[2]["digests"]
+    assert [n for n in clean if faulty[n] != clean[n]] == ["norm.bias"]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", [backend_param("tensorflow")])
+@pytest.mark.parametrize("backend", [backend_param("torch")])
 def test_keras_loads_every_flipped_flag(backend, tmp_path):
     """As a `.keras` that the package writes, with the guard of the twin."""
-    from converters.conversion import read_checked
-    from converters.engine import MemorySource, sha256
-    from converters.files import write
-
     for index, (base, config) in enumerate(BASES.items()):
         for number, fault in enumerate(faults_of(config, "file")):
             if fault.family != "schema flag":

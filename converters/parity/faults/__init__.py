@@ -34,8 +34,6 @@ outputs are none: such a B is refused as bad input (`OUT_OF_SCOPE`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from converters.parity.faults.base import Fault, Kind, Model
@@ -61,7 +59,7 @@ __all__ = [
     "counts",
     "families",
     "faults_of",
-    "injected",
+    "inject",
 ]
 
 _ALL = tuple(
@@ -105,13 +103,15 @@ def counts() -> dict[str, dict[str, int]]:
     return table
 
 
-@contextmanager
-def injected(model: Any, name: str) -> Iterator[None]:
-    """Inside, a loaded `keras_vit.ViT` has a runtime fault.
+def inject(model: Any, name: str) -> Patch:
+    """Gives a loaded `keras_vit.ViT` a runtime fault.
 
     Args:
         model: The model.
         name: Of the fault.
+
+    Returns:
+        What takes the fault back, with `undo` or at the end of a `with`.
 
     Raises:
         ValueError: If there is no such runtime fault, or the model cannot have it.
@@ -121,6 +121,6 @@ def injected(model: Any, name: str) -> Iterator[None]:
         raise ValueError(f"no runtime fault {name!r}")
     if not fault.applies(model.config):
         raise ValueError(f"a model of this config cannot have the fault {name!r}")
-    with Patch() as patch:
-        fault.inject(patch, model)
-        yield
+    patch = Patch()
+    fault.inject(patch, model)
+    return patch

@@ -338,13 +338,7 @@ def _registers_first(patch: Patch, model: Any) -> None:
     def moved(x: Any) -> Any:
         return ops.concatenate([x[:, start:end], x[:, :start], x[:, end:]], axis=1)
 
-    def embed(was: Call, x: Any, taps: Any, training: Any = False) -> Any:
-        x = moved(was(x, taps, training))
-        for name in taps.found.keys() & {"pos_embed", "norm_pre"}:
-            taps.found[name] = moved(taps.found[name])
-        return x
-
-    patch.wrap(model, "_embed", embed)
+    patch.wrap(model, "_join", lambda was, x: moved(was(x)))
 
 
 def _distillation_first(patch: Patch, model: Any) -> None:
@@ -653,7 +647,7 @@ def _wiring() -> Iterator[Fault]:
         "leaves the activation of the head out",
         (),
         ("head_act",),
-        _under("_head", head_act=None),
+        _under("_classify", head_act=None),
         lambda config: config.head_act is not None,
     )
     yield _fault(
