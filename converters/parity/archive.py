@@ -35,8 +35,7 @@ class Archive:
 
     def add(self, name: str, array: Array) -> None:
         """Writes one array."""
-        if array.dtype.kind not in "iub" and array.dtype.itemsize < 4:
-            array = array.astype(np.float32)  # keeps the order in memory
+        array = widened(array)
         with self._zip.open(f"{name}.npy", "w", force_zip64=True) as file:
             np.lib.format.write_array(file, np.asanyarray(array), allow_pickle=False)
 
@@ -65,6 +64,13 @@ class Archive:
             self._part.replace(self._path)
         else:
             self._part.unlink()
+
+
+def widened(array: Array) -> Array:
+    """The same values, in float32 if the type is a smaller one."""
+    if array.dtype.kind in "iub" or array.dtype.itemsize >= 4:
+        return array
+    return array.astype(np.float32)  # keeps the order in memory
 
 
 def as_laid(archive: Mapping[str, Array], name: str) -> Array:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converters.engine import Digests, apply, cast
+from converters.parity.archive import widened
 from converters.parity.parts import INPUT, Part
 from converters.parity.pullback import PULLBACKS
 from converters.rules import KERAS
@@ -73,7 +74,7 @@ class KerasRunner:
         yield INPUT, np.moveaxis(as_array(of_input), -1, 1)
         for weight, variable in trained:
             gradient = _or_zeros(found.pop(0), variable)
-            yield weight.name, self._canonical(weight, gradient)
+            yield weight.name, self._canonical(weight, as_array(gradient))
 
     def train(
         self, x: Array, targets: Array, optimizer: str, settings: dict[str, Any]
@@ -99,7 +100,7 @@ class KerasRunner:
         losses.append(float(as_array(loss)))
         yield "loss", np.array(losses)
         for weight, variable in trained:
-            yield weight.name, self._canonical(weight, variable.value)
+            yield weight.name, self._canonical(weight, as_array(variable.value))
 
     def digests(self, dtype: str | None = None) -> Digests:
         """Type, shape and SHA-256 of every weight in memory, in canonical layout.
@@ -110,7 +111,7 @@ class KerasRunner:
         """
         with Hasher() as hasher:
             for weight in weight_table(self.config):
-                value = self._variables[weight.path].value
+                value = as_stored(self._variables[weight.path].value)
                 array = self._canonical(weight, value)
                 hasher.add(weight.name, array if dtype is None else cast(array, dtype))
             return hasher.digests()
@@ -127,8 +128,8 @@ class KerasRunner:
         table = weight_table(self.config)
         return [(row, self._variables[row.path]) for row in table if row.trainable]
 
-    def _canonical(self, weight: Weight, value: Any) -> Array:
-        return apply(self._steps[weight.name], [as_array(value)])[0]
+    def _canonical(self, weight: Weight, value: Array) -> Array:
+        return apply(self._steps[weight.name], [value])[0]
 
     def _no_graph(self) -> AbstractContextManager[Any]:
         """Under torch, no graph is kept for what is only looked at."""
@@ -201,7 +202,12 @@ def _epsilon(step: int, settings: dict[str, Any]) -> float:
 
 
 def as_array(tensor: Any) -> Array:
-    """The tensor as numpy has it; bfloat16 as that of `ml_dtypes`."""
+    """The tensor as numpy has it; of a smaller type in float32, which is exact."""
+    return widened(as_stored(tensor))
+
+
+def as_stored(tensor: Any) -> Array:
+    """The tensor in its own type; bfloat16 as that of `ml_dtypes`."""
     from keras import ops
 
     found: Array = np.asarray(ops.convert_to_numpy(tensor))

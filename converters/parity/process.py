@@ -175,6 +175,9 @@ class Worker:
         backend: Keras' backend there.
         device: `"cpu"` or `"cuda"`, as its job says.
         python: Python of another environment; None for this one.
+
+    Raises:
+        ProcessError: If that Python cannot be run.
     """
 
     def __init__(
@@ -201,13 +204,18 @@ class Worker:
             WATCHED: "1",
         }
         with self._said.open("wb") as out, self._errors.open("wb") as err:
-            self._process = subprocess.Popen(
-                [str(python or sys.executable), "-P", "-m", module, str(job)],
-                env=environment,
-                stdin=subprocess.PIPE,
-                stdout=out,
-                stderr=err,
-            )
+            try:
+                self._process = subprocess.Popen(
+                    [str(python or sys.executable), "-P", "-m", module, str(job)],
+                    env=environment,
+                    stdin=subprocess.PIPE,
+                    stdout=out,
+                    stderr=err,
+                )
+            except OSError as error:
+                raise ProcessError(
+                    f"{label}: {python} cannot be run: {error.strerror}"
+                ) from None
 
     def wait(self, limit: float) -> dict[str, Any]:
         """Its last line, as JSON.

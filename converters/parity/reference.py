@@ -130,6 +130,9 @@ def run(job: Path) -> int:
     except UnavailableError as error:
         print(error, file=sys.stderr)
         return UNAVAILABLE
+    except ModuleNotFoundError as error:
+        print(f"{error.name} is not installed there", file=sys.stderr)
+        return UNAVAILABLE
     return 0
 
 

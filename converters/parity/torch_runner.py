@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converters.engine import Digests, cast
+from converters.parity.archive import widened
 from converters.parity.parts import INPUT, Part
 from converters.streaming import Hasher
 from vit_config.weights import weight_table
@@ -108,7 +109,7 @@ class TorchRunner:
         """
         with Hasher() as hasher:
             for name, parameter in self.model.named_parameters():
-                array = as_array(parameter)
+                array = as_stored(parameter)
                 hasher.add(name, array if dtype is None else cast(array, dtype))
             return hasher.digests()
 
@@ -146,7 +147,12 @@ def _taken(leaf: torch.Tensor) -> torch.Tensor:
 
 
 def as_array(tensor: torch.Tensor) -> Array:
-    """The tensor as numpy has it; bfloat16 as that of `ml_dtypes`."""
+    """The tensor as numpy has it; of a smaller type in float32, which is exact."""
+    return widened(as_stored(tensor))
+
+
+def as_stored(tensor: torch.Tensor) -> Array:
+    """The tensor in its own type; bfloat16 as that of `ml_dtypes`."""
     import torch
 
     tensor = tensor.detach().cpu()

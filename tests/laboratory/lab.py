@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from converters.engine import MemorySource
+from converters.engine import Cast, MemorySource, Source
 from converters.files import write
 from converters.parity.process import KERAS_WORKER, started, write_job
 from tests.cases import CASES
@@ -44,13 +44,27 @@ class Answers:
         return found[0], found[1]
 
 
+VARIANTS: dict[str, dict[str, Any]] = {
+    "vit@judged": {"oracle": False, "forced": {"noise": "vit-forced.npz"}},
+    "vit@bfloat16": {"dtype": "bfloat16"},
+    "map@stored": {"stored": "bfloat16", "dtype": "float32"},
+}
+"""What else is asked, of which case."""
+
+RESAVED = "vit"
+
+
 def case_fields(
-    folder: Path, name: str, config: ViTConfig, trained: bool, **more: Any
+    folder: Path, name: str, config: ViTConfig, trained: bool
 ) -> dict[str, Any]:
     """A case with everything, on noise; its files are written."""
-    source = MemorySource(fill_weights(config))
+    more = VARIANTS.get(name, {})
+    source: Source = MemorySource(fill_weights(config))
+    if "stored" in more:
+        source = Cast(source, more["stored"])
     write(folder / f"{name}.safetensors", "safetensors", source, config)
     write(folder / f"{name}.keras", "keras", source, config)
+    write(folder / f"{name}.weights.h5", "weights.h5", source, config)
     shape = (3, config.in_chans, *config.img_size)
     np.save(folder / f"{name}-x.npy", image(shape))
     fields: dict[str, Any] = {
@@ -91,19 +105,24 @@ def ask(
     backend: str,
     names: Sequence[str],
     trained: Sequence[str],
-    **more: Any,
 ) -> Answers:
     """Asks both processes, once in a test run."""
 
     def work() -> None:
         jobs: dict[str, list[dict[str, Any]]] = {"keras": [], "torch": []}
         for name in names:
-            fields = case_fields(folder, name, CASES[name], name in trained, **more)
-            for framework, suffix in (("keras", "keras"), ("torch", "safetensors")):
+            config = CASES[name.partition("@")[0]]
+            fields = case_fields(folder, name, config, name in trained)
+            suffixes = {"keras": "keras", "torch": "safetensors"}
+            if "stored" in fields:
+                suffixes["keras"] = "weights.h5"
+            for framework, suffix in suffixes.items():
                 own = {
                     "model": str(folder / f"{name}.{suffix}"),
                     "answers": f"{name}-{framework}.npz",
                 }
+                if name == RESAVED and framework == "keras":
+                    own["resave"] = f"{name}-again.keras"
                 jobs[framework].append({**fields, **own})
         paths = {k: write_job(folder / f"{k}.json", v) for k, v in jobs.items()}
         with (

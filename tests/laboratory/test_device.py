@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -108,18 +110,33 @@ def test_float64_where_keras_has_it():
             device.check_dtype(backend, "float64")
 
 
-def test_a_process_without_the_device_says_so_in_one_line(tmp_path):
+@pytest.mark.parametrize("python", [None, Path(sys.executable)])
+def test_a_process_without_the_device_says_so_in_one_line(python, tmp_path):
     torch = pytest.importorskip("torch")
     if torch.cuda.is_available():
         pytest.skip("there is a CUDA device")
     job = write_job(tmp_path / "job.json", [{"device": "cuda", "model": "none"}])
     with (
         pytest.raises(UnavailableProcessError) as error,
-        started(REFERENCE, job, "PyTorch", "torch", "cuda") as worker,
+        started(REFERENCE, job, "PyTorch", "torch", "cuda", python) as worker,
     ):
         worker.wait(300)
     assert str(error.value) == "PyTorch: torch sees no CUDA device"
     assert isinstance(error.value, ProcessError)
+    if python is not None:
+        found = {path.name for path in (tmp_path / "packages").iterdir()}
+        assert found == {"vit_config", "torch_vit", "keras_vit", "converters"}
+
+
+def test_an_interpreter_that_is_none(tmp_path):
+    job = write_job(tmp_path / "job.json", [])
+    with (
+        pytest.raises(
+            ProcessError, match=r"^Keras: .*none cannot be run: No such file"
+        ),
+        started(KERAS_WORKER, job, "Keras", "torch", python=tmp_path / "none"),
+    ):
+        pass
 
 
 @pytest.mark.slow

@@ -97,3 +97,15 @@ def test_tokens_and_head_are_the_outputs(case):
     tokens = asked.tokens(x)
     outputs = tokens if config.global_pool == "none" else asked.head(tokens)
     assert outputs.tobytes() == asked.outputs(x).tobytes()
+
+
+def test_a_weight_drawn_anew_is_seen_by_its_digest():
+    config = CASES["vit"]
+    asked = runner(config)
+    before = asked.digests()
+    assert before.keys() == {weight.name for weight in weight_table(config)}
+    with torch.no_grad():
+        asked.model.blocks[1].mlp.fc1.weight.normal_()
+    after = asked.digests()
+    changed = [name for name in before if before[name] != after[name]]
+    assert changed == ["blocks.1.mlp.fc1.weight"]

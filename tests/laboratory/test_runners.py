@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from converters.engine import cast, sha256
 from converters.parity.parts import INPUT, parts
 from converters.parity.rms import rms
 from tests.cases import CASES
 from tests.fill import fill_weights
-from tests.laboratory.lab import Answers, ask
+from tests.laboratory.lab import RESAVED, VARIANTS, Answers, ask
 from tests.once import shared_folder
 from vit_config.weights import weight_table
 
@@ -50,9 +51,13 @@ class Asked:
 
     def of(self, case: str) -> Answers:
         """The answers that the case is among."""
-        few = case in ASKED
+        few = case in ASKED or case in VARIANTS
         folder = shared_folder(self._factory, f"laboratory-{'few' if few else 'all'}")
-        names = ASKED if few else [name for name in CASES if name not in ASKED]
+        names = (
+            [*ASKED, *VARIANTS]
+            if few
+            else [name for name in CASES if name not in ASKED]
+        )
         return ask(folder, "torch", names, TRAINED)
 
 
@@ -127,6 +132,80 @@ def test_digests_are_those_of_the_weights(case, asked):
     }
     for said in (answers.keras, answers.torch):
         assert said["cases"][case]["digests"] == wanted
+
+
+def test_digests_are_in_the_type_of_the_file(asked):
+    """Computed with in float32, told as stored in bfloat16."""
+    answers = asked.of("map@stored")
+    wanted = {
+        name: sha256(cast(values, "bfloat16"))
+        for name, values in fill_weights(CASES["map"]).items()
+    }
+    for said in (answers.keras, answers.torch):
+        assert said["cases"]["map@stored"]["digests"] == wanted
+    ours, theirs = answers.of("map@stored")
+    name = "set:noise:tokens"
+    assert ours[name].tobytes() == theirs[name].tobytes()
+
+
+def test_a_model_to_be_judged_gets_no_oracle(asked):
+    answers = asked.of("vit")
+    keras, _ = answers.of("vit")
+    _, judged = answers.of("vit@judged")
+    assert not [name for name in judged if name.startswith("exact:")]
+    assert judged.keys() == {
+        name for name in keras if not name.startswith(("train:", "grad:"))
+    }
+    for name, values in judged.items():
+        assert values.tobytes() == keras[name].tobytes(), name
+
+
+def test_a_smaller_type_is_computed_in_by_both(asked):
+    """The oracle has the weights as that type has them."""
+    ours, theirs = asked.of("vit").of("vit@bfloat16")
+    float32, _ = asked.of("vit").of("vit")
+    for name in ("set:noise:tokens", "taps:noise:blocks.0.norm1", "set:noise:outputs"):
+        exact = theirs[f"exact:{name}"]
+        for values in (ours[name], theirs[name]):
+            assert (cast(values, "bfloat16").astype(np.float32) == values).all()
+            assert 1e-3 < rms(values - exact) / rms(exact) < 3e-2, name
+        assert rms(float32[name] - exact) > 1e-3 * rms(exact)
+    assert rms(ours["set:noise:tokens"] - theirs["exact:set:noise:tokens"]) < 2 * rms(
+        theirs["set:noise:tokens"] - theirs["exact:set:noise:tokens"]
+    )
+
+
+def test_the_model_saved_again_has_the_same_weights(asked):
+    from converters.conversion import read_checked
+
+    answers = asked.of(RESAVED)
+    with read_checked(answers.folder / f"{RESAVED}-again.keras") as found:
+        digests = {name: sha for name, (_, _, sha) in found.digests.items()}
+    assert digests == answers.keras["cases"][RESAVED]["digests"]
+    assert found.config.architecture() == CASES[RESAVED].architecture()
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("case", TRAINED)
+def test_both_train_the_same(case, optimizer, asked):
+    """Torch's optimizers and Keras': the same update, rounded elsewhere."""
+    config = CASES[case]
+    ours, theirs = asked.of(case).of(case)
+    start = fill_weights(config)
+    trained = [w.name for w in weight_table(config) if w.trainable]
+    prefix = f"train:{optimizer}:"
+    names = {n.removeprefix(prefix) for n in ours if n.startswith(prefix)}
+    assert names == {"loss", *trained}
+    loss = theirs[f"exact:{prefix}loss"]
+    assert loss.shape == (5,) and len(set(loss)) == 5
+    for answers in (ours, theirs):
+        np.testing.assert_allclose(answers[f"{prefix}loss"], loss, rtol=1e-5)
+    for name in trained:
+        exact = theirs[f"exact:{prefix}{name}"]
+        moved = rms(exact - start[name])
+        assert moved > 1e-5, name
+        for answers in (ours, theirs):
+            assert rms(answers[f"{prefix}{name}"] - exact) < 1e-3 * moved, name
 
 
 def test_versions_and_flags_are_told(answers):
