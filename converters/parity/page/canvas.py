@@ -32,11 +32,13 @@ WIDTH = 5.0
 STYLE = {
     "svg.fonttype": "none",
     "path.simplify": False,
-    "font.size": 9.0,
+    "font.size": 10.0,
     "text.color": MUTED,
     "axes.edgecolor": RULE,
     "axes.labelcolor": MUTED,
-    "axes.labelsize": 9.0,
+    "axes.labelsize": 10.0,
+    "xtick.labelsize": 10.0,
+    "ytick.labelsize": 10.0,
     "axes.linewidth": 0.8,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -165,11 +167,12 @@ def raised(values: Iterable[float], least: float) -> list[float]:
     return [least if value == 0 else value for value in clean(values)]
 
 
-def log_axis(axes: Axes, least: float) -> None:
-    """Makes the vertical axis logarithmic, with few and plain labels."""
+def log_axis(axes: Axes, least: float, values: Iterable[float]) -> None:
+    """Makes the vertical axis logarithmic, from `least` on, with few labels."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-    axes.set_ylim(least, max(axes.get_ylim()[1], least * 10))
+    most = max((value for value in values if math.isfinite(value)), default=least)
+    axes.set_ylim(least, max(1.6 * most, 100 * least))
     axes.set_yscale("log", nonpositive="mask")
     axes.yaxis.set_major_locator(LogLocator(numticks=6))
     axes.yaxis.set_minor_locator(NullLocator())
@@ -187,7 +190,7 @@ def panels(figure: Figure, count: int) -> list[Axes]:
     figure.subplots_adjust(
         left=0.125,
         right=0.985,
-        bottom=0.43 / height,
+        bottom=0.46 / height,
         top=1 - 0.2 / height,
         hspace=0.22,
     )

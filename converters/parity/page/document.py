@@ -34,6 +34,7 @@ def render_html(report: ParityReport, pictures: Sequence[Picture] | None = None)
     Raises:
         MissingExtraError: If jinja2 or matplotlib is not installed.
     """
+    need_extras()
     jinja2: Any = optional("jinja2", "report")
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_template),
@@ -50,7 +51,7 @@ def render_html(report: ParityReport, pictures: Sequence[Picture] | None = None)
         signs=text.SIGNS,
         folded=FOLDED,
     )
-    environment.filters["shape"] = text.shape
+    environment.filters.update(shape=text.shape, step=text.step)
     style, script = _template("page.css"), _template("page.js")
     page: str = environment.get_template("page.html").render(
         report=report,
@@ -104,8 +105,9 @@ def _plots(report: ParityReport) -> dict[str, list[figures.Plot]]:
     """All plots by section; ids begin with section and number."""
     return {
         "layers": [
-            figures.layer_plot(group, f"layers-{i}")
+            plot
             for i, group in enumerate(view.layers(report))
+            for plot in figures.layer_plots(group, f"layers-{i}")
         ],
         "ulps": [
             figures.histogram_plot(found, f"ulps-{i}")

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 POINTS = 1000
 """Most points drawn of a scatter."""
 
+SIGNS = 58
+"""Width of a horizontal axis in signs of its labels."""
+
 LABELS = 12
 """Most labels on a horizontal axis."""
 
@@ -66,47 +69,55 @@ def _gaps(values: Sequence[float]) -> tuple[str, ...]:
 # ---- layers -----------------------------------------------------------------------
 
 MODES = {
-    "cumulative": ("From the input on", ONE),
-    "forced": ("Each step alone", TWO),
+    "cumulative": ("Error from the input on", ONE, "one"),
+    "forced": ("Error of each step alone", TWO, "two"),
 }
 
 
-def layer_plot(group: LayerGroup, key: str) -> Plot:
-    """Error of every step against the noise floor, on a log axis."""
-    shown = [
-        (mode, [row for _, row in rows])
-        for mode, rows in (("cumulative", group.cumulative), ("forced", group.forced))
-        if rows
+def layer_plots(group: LayerGroup, key: str) -> list[Plot]:
+    """Error of every step against the noise floor, on the same log axis both ways."""
+    ways = (("cumulative", group.cumulative), ("forced", group.forced))
+    every = [
+        value
+        for _, placed in ways
+        for _, row in placed
+        for value in (row.error, row.noise)
     ]
-    given = [row for _, rows in shown for row in rows]
-    errors = [row.error for row in given]
-    every = errors + [row.noise for row in given]
+    subject = words(", ".join(filter(None, (group.subject, group.inputs))))
+    return [
+        _layer_plot(mode, [row for _, row in placed], every, subject, f"{key}-{mode}")
+        for mode, placed in ways
+        if placed
+    ]
+
+
+def _layer_plot(
+    mode: str,
+    rows: Sequence[LayerRow],
+    every: Sequence[float],
+    subject: str,
+    key: str,
+) -> Plot:
+    title, _, colour = MODES[mode]
+    own = [value for row in rows for value in (row.error, row.noise)]
 
     def draw(figure: Figure) -> None:
-        for axes, (mode, rows) in zip(panels(figure, len(shown)), shown, strict=True):
-            _layer_panel(axes, mode, rows, floor(every))
-        axes.set_xlabel("block" if _blocks(rows) else "step")
+        (axes,) = panels(figure, 1)
+        _layer_panel(axes, mode, rows, every)
 
-    title = "Error per step"
-    subject = words(", ".join(filter(None, (group.subject, group.inputs))))
-    notes = _gaps(every)
-    if 0.0 in errors:
+    notes = _gaps(own)
+    if 0.0 in [row.error for row in rows]:
         notes += ("exact steps stand on the lower edge",)
-    colours = [("one" if mode == "cumulative" else "two", mode) for mode, _ in shown]
-    labels = {
-        "cumulative": "error from the input on",
-        "forced": "error of a step alone",
-    }
-    legend = tuple((colour, labels[mode]) for colour, mode in colours)
-    legend += (("noise", "noise floor"),)
-    if group.failed:
+    legend: tuple[tuple[str, str], ...] = ((colour, "error"), ("noise", "noise floor"))
+    over = sum(row.failed for row in rows)
+    if over:
         legend += (("bad", "× over its limit"),)
     svg = drawing(
         draw,
         key=key,
-        height=0.65 + 1.75 * len(shown),
+        height=2.6,
         title=f"{title}: {subject}",
-        text=f"{_peak(given)} {plural(group.failed, 'figure')} over the limit.",
+        text=f"{_peak(rows)} {plural(over, 'step')} over the limit.",
     )
     return Plot(svg, title, subject, legend, notes)
 
@@ -119,13 +130,16 @@ def _peak(rows: Sequence[LayerRow]) -> str:
     return f"Largest error: {number(top.ratio)} times the noise, at {words(top.name)}."
 
 
-def _layer_panel(axes: Axes, mode: str, rows: Sequence[LayerRow], least: float) -> None:
-    label, colour = MODES[mode]
+def _layer_panel(
+    axes: Axes, mode: str, rows: Sequence[LayerRow], every: Sequence[float]
+) -> None:
+    _, colour, _ = MODES[mode]
+    least = floor(every)
     errors = raised([row.error for row in rows], least)
     noise = raised([row.noise for row in rows], least)
     steps = range(len(rows))
     axes.fill_between(steps, noise, least, color=NOISE, alpha=0.16, linewidth=0)
-    axes.plot(steps, noise, color=NOISE, linewidth=1.0, gid=f"@{mode}-noise")
+    axes.plot(steps, noise, color=NOISE, linewidth=1.0, gid="@noise")
     few = len(rows) <= 60
     axes.plot(
         steps,
@@ -133,7 +147,7 @@ def _layer_panel(axes: Axes, mode: str, rows: Sequence[LayerRow], least: float) 
         color=colour,
         marker="." if few else None,
         linewidth=1.2 if few else 0.9,
-        gid=f"@{mode}-error",
+        gid="@error",
     )
     failed = [place for place in steps if rows[place].failed]
     if failed:
@@ -143,16 +157,16 @@ def _layer_panel(axes: Axes, mode: str, rows: Sequence[LayerRow], least: float) 
             color=BAD,
             marker="x",
             linestyle="none",
-            gid=f"@{mode}-failed",
+            gid="@failed",
         )
-    log_axis(axes, least)
+    log_axis(axes, least, every)
     axes.margins(x=0.015)
-    axes.set_title(label, loc="left", fontsize=9, color=MUTED, pad=3)
     starts = _blocks(rows)
-    every = max(1, -(-len(starts) // LABELS))
+    step = max(1, -(-len(starts) // LABELS))
     axes.set_xticks(
-        [place for _, place in starts][::every], [name for name, _ in starts][::every]
+        [place for _, place in starts][::step], [name for name, _ in starts][::step]
     )
+    axes.set_xlabel("block" if starts else "step")
 
 
 def _blocks(rows: Sequence[LayerRow]) -> list[tuple[str, int]]:
@@ -179,9 +193,9 @@ def histogram_plot(found: Histogram, key: str) -> Plot:
         # A log axis has no zero: bars stand on one half, and empty ones are not drawn.
         heights = [max(value - 0.5, 0.0) for value in counts]
         axes.bar(range(count), heights, 0.86, 0.5, color=ONE, linewidth=0)
-        log_axis(axes, 0.5)
+        log_axis(axes, 0.5, counts)
         axes.margins(x=0.015)
-        every = max(1, -(-count // LABELS))
+        every = _apart(labels)
         axes.set_xticks(range(0, count, every), labels[::every])
         axes.set_xlabel("units in the last place")
 
@@ -196,6 +210,12 @@ def histogram_plot(found: Histogram, key: str) -> Plot:
     )
     title = f"Distance from the reference, {words(found.name)}"
     return Plot(svg, title, words(found.subject), (("one", "numbers, log scale"),))
+
+
+def _apart(labels: Sequence[str]) -> int:
+    """Every which label can be shown so that they do not run into each other."""
+    widest = max(map(len, labels), default=1) + 1
+    return max(1, -(-len(labels) * widest // SIGNS))
 
 
 def _bin(low: float, high: float) -> str:
@@ -236,10 +256,10 @@ def scatter_plot(found: Scatter, key: str) -> Plot:
         upper.plot(ends, ends, color=NOISE, linewidth=0.9)
         dots = {"marker": ".", "linestyle": "none", "markersize": 3.0}
         upper.plot(exact, given, color=ONE, gid="@given", **dots)  # type: ignore[arg-type]
-        upper.set_title("given", loc="left", fontsize=9, color=MUTED, pad=3)
+        upper.set_title("given", loc="left", fontsize=10, color=MUTED, pad=3)
         lower.axhline(0.0, color=NOISE, linewidth=0.9)
         lower.plot(exact, apart, color=TWO, gid="@apart", **dots)  # type: ignore[arg-type]
-        lower.set_title("given - exact", loc="left", fontsize=9, color=MUTED, pad=3)
+        lower.set_title("given - exact", loc="left", fontsize=10, color=MUTED, pad=3)
         lower.set_xlabel("exact")
         for axes in (upper, lower):
             _plain(axes)
@@ -285,13 +305,13 @@ def curve_plot(found: Curve, key: str) -> Plot:
         upper.plot(clean(found.loss_exact), color=NOISE, linewidth=3.0, gid="@exact")
         upper.plot(clean(found.loss_reference), color=INK, linestyle=":", linewidth=1.6)
         upper.plot(clean(found.loss), color=ONE, gid="@loss")
-        upper.set_title("loss", loc="left", fontsize=9, color=MUTED, pad=3)
+        upper.set_title("loss", loc="left", fontsize=10, color=MUTED, pad=3)
         _plain(upper)
         least = floor([*mine, *theirs])
         lower.plot(raised(theirs, least), color=INK, linestyle=":", linewidth=1.6)
         lower.plot(raised(mine, least), color=ONE, marker=".", gid="@off")
-        log_axis(lower, least)
-        lower.set_title("|loss - exact|", loc="left", fontsize=9, color=MUTED, pad=3)
+        log_axis(lower, least, [*mine, *theirs])
+        lower.set_title("|loss - exact|", loc="left", fontsize=10, color=MUTED, pad=3)
         lower.set_xlabel("step")
         _whole_steps(lower)
 

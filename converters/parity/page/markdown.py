@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 from converters.parity.page import text, view
 from converters.parity.record import Check, LayerRow, ParityReport
+
+Row = TypeVar("Row", bound=Sequence[str])
 
 LIMIT = 60_000
 """Bytes; GitHub refuses comments of more than 65,536 characters."""
 
 LONGEST = 300
-"""Of a text from outside, in characters."""
+"""Of a sentence from outside, in characters."""
+
+NAME = 120
+"""Of a name from outside, likewise."""
 
 WORST = 12
 """Rows of a layer table, those nearest to their limit or over it."""
@@ -31,8 +37,8 @@ def render_markdown(report: ParityReport) -> str:
         report: What was found.
     """
     parts = [_head(report), _meanings(report), _divergences(report), _gaps(report)]
-    parts += [_config(report), _checks(report), _tensors(report), *_layers(report)]
-    parts += [_cases(report), _setting(report)]
+    parts += [_config(report), _checks(report), _cases(report), _setting(report)]
+    parts += [_tensors(report), *_layers(report)]
     kept: list[str] = []
     left = 0
     size = 200  # for the last line
@@ -48,11 +54,11 @@ def render_markdown(report: ParityReport) -> str:
     return "\n\n".join(kept) + "\n"
 
 
-def escaped(found: object) -> str:
+def escaped(found: object, longest: int = LONGEST) -> str:
     """Text from outside as Markdown that shows it, in one line."""
     safe = text.words(found)
-    if len(safe) > LONGEST:
-        safe = safe[: LONGEST - 1] + "…"
+    if len(safe) > longest:
+        safe = safe[: longest - 1] + "…"
     safe = SPECIAL.sub(r"\\\g<0>", safe)
     safe = "".join(ENTITIES.get(sign, sign) for sign in safe)
     # What becomes a link by itself; `#` and `@` cannot refer any more.
@@ -62,7 +68,16 @@ def escaped(found: object) -> str:
 
 def code(found: object) -> str:
     """The same as code; backticks would not let escapes through."""
-    return f"<code>{escaped(found)}</code>"
+    return f"<code>{escaped(found, NAME)}</code>"
+
+
+def _fitting(rows: list[Row], size: int) -> tuple[list[Row], int]:
+    """The first rows of so many bytes in all, and how many are left out."""
+    for count, row in enumerate(rows):
+        size -= len("".join(row).encode()) + 3 * len(row)
+        if size < 0:
+            return rows[:count], len(rows) - count
+    return rows, 0
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -80,8 +95,9 @@ def _head(report: ParityReport) -> str:
     rows = [
         (
             f"**{side.role}**",
-            escaped(", ".join(filter(None, (side.format, side.dialect)))),
-            f"{side.tensors:,} tensors, {side.parameters:,} × {escaped(side.dtype)}",
+            escaped(", ".join(filter(None, (side.format, side.dialect))), NAME),
+            f"{side.tensors:,} tensors, {side.parameters:,} × "
+            + escaped(side.dtype, NAME),
             code(text.short(side.fingerprint)),
             code(text.short(side.architecture)),
         )
@@ -106,11 +122,11 @@ def _divergences(report: ParityReport) -> str:
     lines = []
     for found in report.divergences:
         start = f"**The difference begins at {code(found.tap)}.** " if found.tap else ""
-        who = f" ({escaped(found.subject)})" if found.subject else ""
-        blamed = [code(name) for name in (*found.tensors[:5], *found.fields[:5])]
+        who = f" ({escaped(found.subject, NAME)})" if found.subject else ""
+        blamed = [code(name) for name in (*found.tensors[:3], *found.fields[:3])]
         end = f" Most likely: {', '.join(blamed)}." if blamed else ""
         lines.append(f"- {start}{escaped(found.explanation)}{who}{end}")
-    return "\n".join(_cut(lines, 10))
+    return _list(lines)
 
 
 def _gaps(report: ParityReport) -> str:
@@ -118,39 +134,38 @@ def _gaps(report: ParityReport) -> str:
         f"- {_what(check)}: {escaped(check.message) or 'no reason given'}"
         for check in report.not_checked
     ]
-    return "**Not checked**\n\n" + "\n".join(_cut(lines, 20)) if lines else ""
+    return f"**Not checked**\n\n{_list(lines)}" if lines else ""
 
 
-def _cut(lines: list[str], most: int) -> list[str]:
-    if len(lines) <= most:
-        return lines
-    return [*lines[:most], f"- … and {len(lines) - most} more"]
+def _list(lines: list[str]) -> str:
+    kept, more = _fitting([(line,) for line in lines], 8_000)
+    shown = [line for (line,) in kept]
+    return "\n".join([*shown, f"- … and {more} more"] if more else shown)
 
 
 def _what(check: Check) -> str:
     parts = [check.name, check.inputs and f"on {check.inputs}", check.subject]
-    return escaped(", ".join(filter(None, parts)))
+    return escaped(", ".join(filter(None, parts)), NAME)
 
 
 def _config(report: ParityReport) -> str:
     if not report.config:
         return ""
-    rows = [(code(row.field), code(row.a), code(row.b)) for row in report.config[:20]]
-    more = len(report.config) - len(rows)
+    every = [(code(row.field), code(row.a), code(row.b)) for row in report.config]
+    rows, more = _fitting(every, 6_000)
     rows += [(f"… and {more} more", "", "")] if more else []
     return _table(("config", "A", "B"), rows)
 
 
 def _checks(report: ParityReport) -> str:
-    """All that is not passed, and as many of the passed as fit; the others counted."""
-    rows = []
-    most = 60
+    """Failures first, then the others, as many as fit; the rest is counted."""
+    every = []
     order = sorted(
         (check for check in report.checks if check.status != "not checked"),
         key=lambda check: check.status != "failed",
     )
-    for check in order[:most]:
-        rows.append(
+    for check in order:
+        every.append(
             (
                 text.LEVEL_TITLES[check.level],
                 _what(check),
@@ -165,16 +180,16 @@ def _checks(report: ParityReport) -> str:
                 _shares(check),
             )
         )
-    if not rows:
+    if not every:
         return ""
+    rows, more = _fitting(every, 20_000)
     head = (
         *("level", "what", "status", "ratio / limit", "RMS error", "noise"),
         *("max difference", "max ULPs", "KL", "top-1 / top-5"),
     )
     table = _table(*_without_empty(head, rows))
-    more = len(order) - most
     return table + (
-        f"\n\n*… and {text.plural(more, 'check')} more.*" if more > 0 else ""
+        f"\n\n*… and {more:,} more check{'s' if more > 1 else ''}.*" if more else ""
     )
 
 
@@ -206,7 +221,7 @@ def _tensors(report: ParityReport) -> str:
     unlike = [row for row in report.tensors if not row.equal]
     if not unlike:
         return ""
-    rows = [
+    every = [
         (
             code(row.name),
             text.shape(row.shape),
@@ -214,9 +229,9 @@ def _tensors(report: ParityReport) -> str:
             _number(row.max_difference),
             _number(row.rms_difference),
         )
-        for row in unlike[:40]
+        for row in unlike
     ]
-    more = len(unlike) - len(rows)
+    rows, more = _fitting(every, 8_000)
     rows += [(f"… and {more} more", "", "", "", "")] if more else []
     whole = text.plural(len(report.tensors), "tensor")
     head = ("tensor", "shape", "differing", "max", "RMS")
@@ -269,10 +284,10 @@ def _cases(report: ParityReport) -> str:
     lines = [
         f"- {found.changed:,} of {found.count:,} decisions changed, "
         f"{text.percent(found.confidence)} upper bound "
-        f"{text.percent(found.upper_bound)} ({escaped(found.subject)})"
+        f"{text.percent(found.upper_bound)} ({escaped(found.subject, NAME)})"
         for found in report.cases
     ]
-    return "**Cases**\n\n" + "\n".join(_cut(lines, 20)) if lines else ""
+    return f"**Cases**\n\n{_list(lines)}" if lines else ""
 
 
 def _setting(report: ParityReport) -> str:
@@ -281,7 +296,7 @@ def _setting(report: ParityReport) -> str:
     rows = [
         ("level", escaped(found.level)),
         ("device, type", escaped(f"{found.device}, {found.dtype}")),
-        ("Keras backends", escaped(", ".join(found.backends) or "none")),
+        ("Keras backends", escaped(", ".join(found.backends) or "none", NAME)),
         ("seed", str(found.seed)),
         ("own inputs", f"{found.inputs:,}"),
         ("versions", _pairs(found.versions)),
@@ -293,7 +308,10 @@ def _setting(report: ParityReport) -> str:
 
 
 def _pairs(found: dict[str, str]) -> str:
-    most = 60
-    shown = [f"{escaped(key)} {escaped(value)}" for key, value in found.items()]
-    more = [f"… and {len(shown) - most} more"] if len(shown) > most else []
-    return ", ".join(shown[:most] + more)
+    every = [
+        (f"{escaped(key, NAME)} {escaped(value, NAME)}",)
+        for key, value in found.items()
+    ]
+    rows, more = _fitting(every, 3_000)
+    shown = [pair for (pair,) in rows]
+    return ", ".join([*shown, f"… and {more} more"] if more else shown)

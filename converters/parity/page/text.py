@@ -104,14 +104,18 @@ def plural(count: int, one: str, many: str = "") -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
+def step(key: str) -> str:
+    """A key as a step of a JSON pointer (RFC 6901)."""
+    return key.replace("~", "~0").replace("/", "~1")
+
+
 def leaves(value: Any, pointer: str, name: str = "") -> list[tuple[str, str, str]]:
     """All ends of nested data: (name, JSON pointer from `pointer` on, JSON text)."""
     found: list[tuple[str, str, str]] = []
     if isinstance(value, dict) and value:
         for key, part in value.items():
-            step = str(key).replace("~", "~0").replace("/", "~1")
             label = f"{name}.{key}" if name else str(key)
-            found += leaves(part, f"{pointer}/{step}", label)
+            found += leaves(part, f"{pointer}/{step(str(key))}", label)
         return found
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return [(name, pointer, text)]
