@@ -81,7 +81,7 @@ def check_values(
         names: The tensors to read.
     """
     inspected = Inspected(source, config)
-    with Hasher() as hasher, ahead(inspected, names) as arrays:
+    with ahead(inspected, names) as arrays, Hasher() as hasher:
         for name, array in arrays:
             hasher.add(name, array)
         return inspected.issues, hasher.digests()

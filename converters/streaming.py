@@ -30,6 +30,10 @@ def ahead(
     error in reading is raised where its tensor would have come. At the end of the
     block nothing reads any more.
 
+    Open it before a `Hasher`, so that its thread ends last: glibc hands the memory that
+    a thread kept to the next one that starts, beginning with the last that ended. The
+    other way round a conversion holds up to 40 MB more.
+
     Args:
         source: The tensors; nobody else may read from it meanwhile.
         names: Which, in which order.

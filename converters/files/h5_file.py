@@ -271,8 +271,8 @@ def write_h5(file: Path | BinaryIO, source: Source, config: ViTConfig) -> Saved:
     names = [name for group in groups for _, name in group.weights]
     with (
         h5py.File(file, "w") as h5,
-        Hasher() as hasher,
         ahead(source, names) as arrays,
+        Hasher() as hasher,
     ):
         for group in groups:
             target = _group(h5, group.vars, group.name or "vit")

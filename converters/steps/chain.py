@@ -67,7 +67,7 @@ class Chain:
     def digests(self) -> tuple[list[Issue], Digests]:
         """Reads every tensor once: what became infinite on the way, and the digests."""
         issues = []
-        with Hasher() as hasher, ahead(self.source, self.source.tensors) as arrays:
+        with ahead(self.source, self.source.tensors) as arrays, Hasher() as hasher:
             for name, array in arrays:
                 problem = overflow_problem(array) if self._links else ""
                 if problem:

@@ -117,7 +117,7 @@ def test_few_arrays_are_held_at_a_time(monkeypatch):
     monkeypatch.setattr(streaming, "sha256", slow)
     source = Recorder(40)
     most = 0
-    with Hasher() as hasher, ahead(source, source.arrays) as arrays:
+    with ahead(source, source.arrays) as arrays, Hasher() as hasher:
         for name, array in arrays:
             hasher.add(name, array)
             most = max(most, source.alive)
