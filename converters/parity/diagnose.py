@@ -57,8 +57,8 @@ def of_tensors(
 def of_config(rows: tuple[ConfigRow, ...]) -> Iterator[Divergence]:
     """The fields that differ; where the source is from explains nothing."""
     for row in rows:
-        unstated = row.section != "architecture" and "null" in (row.a, row.b)
-        if row.section == "source" or unstated:
+        added = row.section != "architecture" and row.a == "null"
+        if row.section == "source" or added:
             continue
         yield Divergence(
             fields=(row.field,),

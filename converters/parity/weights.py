@@ -191,9 +191,9 @@ def config_checks(
     for section in ("data", "labels"):
         told = [getattr(config, section) is not None for config in (a, b)]
         mine = [row for row in rows if row.section == section]
-        unstated = [row.field for row in mine if "null" in (row.a, row.b)]
-        fields = [row.field for row in mine if row.field not in unstated]
-        if all(told) and (fields or not unstated):
+        added = [row.field for row in mine if row.a == "null"]
+        fields = [row.field for row in mine if row.field not in added]
+        if fields or (all(told) and not added):
             yield _config(section, fields)
         else:
             yield Check(
@@ -201,8 +201,8 @@ def config_checks(
                 name=section,
                 subject="B",
                 status="reported",
-                message=f"stated by one only: {names(unstated, 6)}"
-                if unstated
+                message=f"stated by B only: {names(added, 6)}"
+                if added
                 else "stated by neither",
             )
 

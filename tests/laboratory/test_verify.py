@@ -108,7 +108,7 @@ def test_other_configs_are_named(tmp_path: Path, field: str, value: object) -> N
     assert (field,) in [d.fields for d in found.divergences]
 
 
-def test_other_preprocessing_fails_and_unstated_is_told(tmp_path: Path) -> None:
+def test_other_and_lost_preprocessing_fails_and_added_is_told(tmp_path: Path) -> None:
     mean = DataConfig(mean=(0.5, 0.4, 0.3), std=(0.2, 0.2, 0.2))
     off = DataConfig(mean=(0.5, 0.4, 0.31), std=(0.2, 0.2, 0.2))
     a = save(tmp_path / "a.safetensors", FLAT.replace(data=mean))
@@ -117,9 +117,13 @@ def test_other_preprocessing_fails_and_unstated_is_told(tmp_path: Path) -> None:
     )
     assert other.verdict == "failed"
     assert [row.field for row in other.config] == ["data.mean"]
-    unstated = verify(a, save(tmp_path / "c.keras", FLAT), level="weights")
-    assert unstated.verdict == "passed"
-    told = [check for check in unstated.checks if check.name == "data"]
+    bare = save(tmp_path / "c.keras", FLAT)
+    lost = verify(a, bare, level="weights")
+    assert lost.verdict == "failed"
+    assert {d.fields for d in lost.divergences} == {("data.mean",), ("data.std",)}
+    added = verify(bare, a, level="weights")
+    assert added.verdict == "passed"
+    told = [check for check in added.checks if check.name == "data"]
     assert "data.mean" in told[0].message
 
 
@@ -127,9 +131,12 @@ def test_other_labels_fail_without_being_told(tmp_path: Path) -> None:
     labels = tuple(f"secret {i}" for i in range(7))
     a = save(tmp_path / "a.safetensors", FLAT.replace(labels=labels))
     b = save(tmp_path / "b.keras", FLAT.replace(labels=labels[::-1]))
-    found = verify(a, b, level="weights")
-    assert found.verdict == "failed"
-    assert "secret" not in found.to_json()
+    none = save(tmp_path / "c.keras", FLAT)
+    for other in (b, none):
+        found = verify(a, other, level="weights")
+        assert found.verdict == "failed"
+        assert [d.fields for d in found.divergences] == [("labels",)]
+        assert "secret" not in found.to_json()
 
 
 def test_a_rounded_model_is_recognised_and_accepted_if_asked(tmp_path: Path) -> None:
