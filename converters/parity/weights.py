@@ -232,7 +232,7 @@ def memory_check(subject: str, digests: dict[str, str], file: Digests) -> Check:
         level="weights",
         name="weights in memory",
         subject=subject,
-        meaning="reload",
+        meaning="weights",
         status="failed" if other else "passed",
         message=(
             f"after loading, {len(other)} of {len(wanted)} are not those of the file: "

@@ -66,6 +66,10 @@ def test_equal_models_pass_with_own_inputs_and_cases(
 ) -> None:
     text, report = passed
     assert "B is the same model as A" in text
+    meanings = text.partition("was checked and passed:")[2].split()
+    assert "weights:" in meanings
+    assert "twins:" in meanings
+    assert "reload:" not in meanings, "nothing was saved again"
     assert "0 of 12 decisions changed (95 % upper bound 22.1 %)" in text
     assert report.setting.inputs == 1
     assert {check.inputs for check in report.checks} >= {"noise", "own", "cases"}
