@@ -122,10 +122,12 @@ def _divergences(report: ParityReport) -> str:
     lines = []
     for found in report.divergences:
         start = f"**The difference begins at {code(found.tap)}.** " if found.tap else ""
-        who = f" ({escaped(found.subject, NAME)})" if found.subject else ""
+        named = not found.subject or found.subject in found.explanation
+        who = "" if named else f" ({escaped(found.subject, NAME)})"
         blamed = [code(name) for name in (*found.tensors[:3], *found.fields[:3])]
         end = f" Most likely: {', '.join(blamed)}." if blamed else ""
-        lines.append(f"- {start}{escaped(found.explanation)}{who}{end}")
+        said = escaped(found.explanation.rstrip("."))
+        lines.append(f"- {start}{said}{who}.{end}")
     return _list(lines)
 
 
