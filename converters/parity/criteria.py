@@ -42,7 +42,7 @@ class Criteria(BaseModel):
     max_ratio: Positive = MAX_LIMIT
     layer_ratio: Positive = 8.0
     gradient_ratio: Positive = RMS_LIMIT
-    training_ratio: Positive = 4.0
+    training_ratio: Positive = RMS_LIMIT
     same_bits_on_torch: bool = True
     max_kl: Positive | None = None
     min_top1: Share | None = None

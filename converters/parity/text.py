@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from converters.parity.record import MEANINGS, Check, Operand, ParityReport
+from converters.parity.record import (
+    MEANINGS,
+    Check,
+    Operand,
+    ParityReport,
+    verdict_of,
+)
 
 MARKS = {"passed": "ok", "failed": "FAILED", "not checked": "--", "reported": ""}
 SHOWN = 4
@@ -34,11 +40,11 @@ def _lines(report: ParityReport) -> Iterator[str]:
             yield f"Likely cause: {text}."
         if len(causes) > SHOWN:
             yield f"... and {len(causes) - SHOWN} more in the record (--json)."
-    meanings = dict.fromkeys(
-        check.meaning
-        for check in report.checks
-        if check.meaning and check.status == "passed"
-    )
+    of = {
+        meaning: [check for check in report.checks if check.meaning == meaning]
+        for meaning in MEANINGS
+    }
+    meanings = [name for name, checks in of.items() if verdict_of(checks) == "passed"]
     if meanings:
         yield ""
         yield 'Which "identical" was checked and passed:'

@@ -62,7 +62,7 @@ def test_folder_comes_back(source: Path, tmp_path: Path) -> None:
     [
         ("x.keras", ("--to", "keras"), "a name that ends in .keras needs no --to"),
         ("out", ("--to", "keras", "--max-shard-size", "1GB"), "no folder of shards"),
-        ("out", ("--to", "kera"), "a folder of kera is not known"),
+        ("out", ("--to", "kera"), 'did you mean "keras"?'),
     ],
 )
 def test_refusals(

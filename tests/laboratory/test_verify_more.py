@@ -109,6 +109,7 @@ def test_another_model_does_not_pass_as_the_recorded_one(
     )
     assert code == 1
     assert "fingerprint of B" in text
+    assert "was checked and passed" not in text
     assert "head.weight" in text
     assert "decisions changed" in text
 
