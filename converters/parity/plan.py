@@ -30,8 +30,8 @@ OPTIMIZERS = {
 """Settings under which both frameworks' own optimizers compute the same update.
 
 Keras 3.15.1 computes 1 - beta2^t in float32, which for beta2 = 0.999 is off by 2e-5.
-With a small epsilon a gradient that is zero up to rounding, as that of a key bias, moves
-its weight by a whole step of either sign.
+With a small epsilon a gradient that is zero up to rounding, as that of a key bias,
+moves its weight by a whole step of either sign.
 """
 
 TAP_BYTES = 3e8
