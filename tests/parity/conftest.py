@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from ctypes.util import find_library
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from tests.parity import suite
 from tests.parity.protocol import Arrays, Job
 from tests.parity.rms import Verdict
 from tests.parity.runs import Results, run_worker
-from tests.saving.backends import available
+from tests.saving.backends import PROCESSES, available
 
 KEPT = 24
 """Reference results kept: a case comes for one backend after the other."""
@@ -41,6 +42,7 @@ class Runs:
         self.folder = folder
         self._done: dict[tuple[str, ...], Results] = {}
         self._known: dict[tuple[str, str], Arrays] = {}
+        self._begun = False
 
     def default(self, backend: str, device: str = "cpu") -> Results:
         """Results of the default jobs, goldens included."""
@@ -51,7 +53,19 @@ class Runs:
         return self._run("default", backend, device, jobs, goldens)
 
     def slow(self, backend: str, device: str = "cpu") -> Results:
-        """Results of all jobs, goldens included."""
+        """Results of all jobs, goldens included; on the CPU backends run side by side.
+
+        JAX first: it compiles for as long as the others take together.
+        """
+        if device == "cpu" and not self._begun:
+            self._begun = True
+            with ThreadPoolExecutor(PROCESSES) as pool:  # waits for all at its end
+                for name in ("jax", "tensorflow", "torch"):
+                    if name in available():
+                        pool.submit(self._slow, name, device)
+        return self._slow(backend, device)
+
+    def _slow(self, backend: str, device: str) -> Results:
         goldens = suite.golden_share(backend, (), True)
         return self._run("slow", backend, device, suite.slow_jobs(backend), goldens)
 

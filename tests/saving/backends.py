@@ -23,6 +23,10 @@ ROOT = Path(__file__).resolve().parents[2]
 BACKENDS = ("tensorflow", "jax", "torch")
 TIMEOUT_S = 3600
 
+PROCESSES = int(os.environ.get("VIT_DUET_PROCESSES") or min(3, os.cpu_count() or 1))
+"""Backends that run side by side; what one process of pytest has begun, the other
+waits for."""
+
 Step = tuple[str, str, dict[str, Any]]
 Results = dict[str, dict[str, Any]]
 

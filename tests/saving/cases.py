@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -49,6 +50,14 @@ FACTORS: dict[str, tuple[Any, ...]] = {
     "head_act": (None, "tanh"),
     "dropout": (False, True),
 }
+
+WAYS = (
+    "keras.models.load_model",
+    "keras_vit.load_model",
+    "weights.h5",
+    "weights.json",
+)
+"""Ways to load what was saved."""
 
 ILLEGAL = frozenset(
     (key, value, other, bad)
@@ -178,3 +187,30 @@ def matrix() -> tuple[Case, ...]:
         name = f"{len(cases):02}-{config.spatial_dims}d-{output}"
         cases.append(Case(name, best, config))
     return tuple(cases)
+
+
+def values_of(cases: Iterable[Case]) -> set[tuple[str, Any]]:
+    """All values of factors that are met in some case."""
+    return {item for case in cases for item in case.values.items()}
+
+
+def covering(cases: Sequence[Case]) -> tuple[Case, ...]:
+    """Some of the cases, greedily few, in which every value of every factor is met.
+
+    Values that no case has are left out.
+    """
+    left = values_of(cases)
+    found = []
+    while left:
+        best = max(cases, key=lambda case: len(values_of([case]) & left))
+        found.append(best)
+        left -= values_of([best])
+    return tuple(found)
+
+
+def ways(case: Case, every: bool = False) -> tuple[str, ...]:
+    """The ways in which a case is loaded: in the default run Keras' and one more."""
+    if every:
+        return WAYS
+    keras, *others = WAYS
+    return keras, others[matrix().index(case) % len(others)]

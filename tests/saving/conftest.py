@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
-import os
+import itertools
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
 from tests.once import shared_folder
-from tests.saving.backends import ROOT, Results, Step, available, run_steps, step_names
-from tests.saving.cases import Case, matrix
+from tests.saving.backends import (
+    PROCESSES,
+    ROOT,
+    Results,
+    Step,
+    available,
+    run_steps,
+    step_names,
+)
+from tests.saving.cases import Case, covering, matrix, ways
 
 T = TypeVar("T")
 FOREIGN = 3
 """Cases of a backend that the others load, too, in the default run."""
-
-PROCESSES = int(os.environ.get("VIT_DUET_PROCESSES") or min(3, os.cpu_count() or 1))
-"""Backends that run side by side; what one process of pytest has begun, the other
-waits for."""
 
 LONG = ("pure_dtypes", "int4")
 """Steps of `steps_life.py` that the default run leaves to the slow one."""
 
 TRAINING = ("checkpoint", "resume")
 """Steps in which every backend goes its own way."""
+
+HANDS = ("torch", "tensorflow", "jax", "torch")
+"""Who takes the next of the shared steps, in turn: torch is more than twice as fast."""
 
 
 def _compat() -> tuple[tuple[str, str, str], ...]:
@@ -49,13 +56,33 @@ COMPAT = _compat()
 
 def share(items: Sequence[T], backend: str, every: bool = False) -> Sequence[T]:
     """What a backend does; in the default run the work is shared among all."""
-    backends = available()
-    return items if every else items[backends.index(backend) :: len(backends)]
+    hands = [name for name in HANDS if name in available()]
+    dealt = zip(items, itertools.cycle(hands), strict=False)
+    return items if every else [item for item, name in dealt if name == backend]
+
+
+def cases(backend: str, every: bool = False) -> Sequence[Case]:
+    """The cases that a backend saves and loads.
+
+    In the default run they are shared among all, so that every value of every flag is
+    met on every backend; the fastest takes what is not needed for that.
+    """
+    if every:
+        return matrix()
+    left = matrix()
+    for name in ("jax", "tensorflow", "torch"):
+        if name not in available():
+            continue
+        mine = left if name == available()[-1] else covering(left)
+        if name == backend:
+            return mine
+        left = tuple(case for case in left if case not in mine)
+    return ()
 
 
 def foreign(source: str, every: bool = False) -> Sequence[Case]:
     """The cases of a backend that the others load, too."""
-    return share(matrix(), source, every)[: None if every else FOREIGN]
+    return cases(source, every)[: None if every else FOREIGN]
 
 
 def proofs(backend: str, every: bool = False) -> Sequence[str]:
@@ -159,14 +186,13 @@ def _steps(module: str, prefix: str, names: Sequence[str]) -> list[Step]:
 
 
 def _matrix_steps(what: str, backend: str, every: bool) -> list[Step]:
-    return [
-        (
-            f"{what} {case.name}",
-            f"steps_matrix:{what}",
-            {"case": case.name, "config": case.config.to_dict()},
-        )
-        for case in share(matrix(), backend, every)
-    ]
+    steps = []
+    for case in cases(backend, every):
+        options: dict[str, Any] = {"case": case.name, "config": case.config.to_dict()}
+        if what == "load":
+            options["ways"] = ways(case, every)
+        steps.append((f"{what} {case.name}", f"steps_matrix:{what}", options))
+    return steps
 
 
 def _compat_steps(backend: str, every: bool) -> list[Step]:

@@ -8,16 +8,20 @@ from typing import Any
 import pytest
 
 from tests.saving.backends import BACKENDS, available, backend_param, value_of
-from tests.saving.cases import FACTORS, ILLEGAL, legal, make_config, matrix, pairs_of
-from tests.saving.conftest import Runs, foreign, share
+from tests.saving.cases import (
+    FACTORS,
+    ILLEGAL,
+    WAYS,
+    legal,
+    make_config,
+    matrix,
+    pairs_of,
+    values_of,
+    ways,
+)
+from tests.saving.conftest import Runs, cases, foreign
 from vit_config import ConfigError
 
-WAYS = {
-    "keras.models.load_model",
-    "keras_vit.load_model",
-    "weights.h5",
-    "weights.json",
-}
 TOLERANCE = 4e-6
 """Bound on the RMS difference between backends, as a share of the output's RMS.
 
@@ -31,9 +35,7 @@ def reloads(every: bool) -> list[Any]:
     return [
         backend_param(backend, case.name)
         for backend in BACKENDS
-        for case in (
-            share(matrix(), backend, every) if backend in available() else matrix()[:1]
-        )
+        for case in (cases(backend, every) if backend in available() else matrix()[:1])
     ]
 
 
@@ -46,8 +48,11 @@ def crossings(every: bool) -> list[Any]:
     ]
 
 
-def demand_reload(report: dict[str, dict[str, bool]]) -> None:
-    assert report.keys() == WAYS
+def demand_reload(
+    report: dict[str, dict[str, bool]], name: str, every: bool = False
+) -> None:
+    case = next(case for case in matrix() if case.name == name)
+    assert tuple(report) == ways(case, every)
     good = {"same": True, "finite": True, "verified": True}
     assert {way: found for way, found in report.items() if found != good} == {}
 
@@ -60,7 +65,7 @@ def demand_crossing(report: dict[str, Any]) -> None:
 @pytest.mark.parametrize(("backend", "case"), reloads(every=False))
 def test_reload_is_bit_identical(runs: Runs, backend: str, case: str) -> None:
     value_of(runs.made(backend), f"make {case}")
-    demand_reload(value_of(runs.loaded(backend), f"load {case}"))
+    demand_reload(value_of(runs.loaded(backend), f"load {case}"), case)
 
 
 @pytest.mark.parametrize(("backend", "source", "case"), crossings(every=False))
@@ -76,7 +81,8 @@ def test_reload_is_bit_identical_everywhere(
     runs: Runs, backend: str, case: str
 ) -> None:
     value_of(runs.made(backend, every=True), f"make {case}")
-    demand_reload(value_of(runs.loaded(backend, every=True), f"load {case}"))
+    loaded = runs.loaded(backend, every=True)
+    demand_reload(value_of(loaded, f"load {case}"), case, every=True)
 
 
 @pytest.mark.slow
@@ -100,6 +106,19 @@ def test_matrix_covers_every_legal_pair_of_values() -> None:
     assert covered == wanted
     kinds = {(c.config.spatial_dims, c.config.classification) for c in matrix()}
     assert kinds == set(itertools.product((2, 3), (False, True)))
+
+
+def test_every_value_is_reloaded_on_every_backend_and_in_every_way() -> None:
+    """Of the default run: its cases are all there, each on one backend."""
+    every = values_of(matrix())
+    shares = [cases(backend) for backend in available()]
+    for share in shares:
+        assert values_of(share) == every
+    dealt = [case.name for share in shares for case in share]
+    assert not shares or sorted(dealt) == [case.name for case in matrix()]
+    for way in WAYS:
+        assert values_of(case for case in matrix() if way in ways(case)) == every
+    assert {way for case in matrix() for way in ways(case, every=True)} == {*WAYS}
 
 
 @pytest.mark.parametrize("pair", sorted(ILLEGAL, key=str), ids=str)
