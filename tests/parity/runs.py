@@ -21,31 +21,53 @@ TIMEOUT_S = 3600
 
 
 class Results:
-    """What one process computed.
+    """What one process computed; a job's outputs are read when they are asked for.
 
     Args:
-        arrays: Its `.npz`.
+        folder: Where it wrote them.
     """
 
-    def __init__(self, arrays: Arrays) -> None:
-        self._arrays: dict[str, Arrays] = {}
-        for key, array in arrays.items():
-            job, _, name = key.partition("//")
-            self._arrays.setdefault(job, {})[name] = array
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._index = json.loads((folder / "index.json").read_text("utf-8"))
 
     @property
     def note(self) -> str:
         """Why there are no results; empty if there are."""
-        return str(self._arrays["note"]["note"])
+        return self._index["note"]
 
     @property
     def seconds(self) -> dict[str, float]:
         """Processor time of every job, by key."""
-        return json.loads(str(self._arrays["seconds"]["seconds"]))
+        return self._index["seconds"]
 
     def of(self, key: str) -> Arrays:
         """All outputs of one job."""
-        return self._arrays[key]
+        with np.load(self._folder / self._index["files"][key]) as arrays:
+            return dict(arrays)
+
+
+class Writer:
+    """Writes what `Results` reads; no more than one job's outputs are in memory.
+
+    Args:
+        folder: Where to write; it is made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._files: dict[str, str] = {}
+        folder.mkdir(exist_ok=True)
+
+    def add(self, key: str, arrays: Arrays) -> None:
+        """Writes one job's outputs."""
+        self._files[key] = f"{len(self._files)}.npz"
+        np.savez(self._folder / self._files[key], **arrays)
+
+    def finish(self, note: str, seconds: Mapping[str, float]) -> None:
+        """Writes the index."""
+        index = {"note": note, "seconds": seconds, "files": self._files}
+        (self._folder / "index.json").write_text(json.dumps(index), "utf-8")
 
 
 def run_worker(
@@ -78,7 +100,7 @@ def run_worker(
         }
         (folder / "jobs.json").write_text(json.dumps(spec), "utf-8")
         command = [sys.executable, "-m", "tests.parity.worker"]
-        command += [str(folder / "jobs.json"), str(folder / "results.npz"), device]
+        command += [str(folder / "jobs.json"), str(folder / "results"), device]
         done = subprocess.run(
             command,
             cwd=ROOT,
@@ -95,8 +117,7 @@ def run_worker(
             )
 
     once(folder / "done", work)
-    with np.load(folder / "results.npz") as arrays:
-        return Results(dict(arrays))
+    return Results(folder / "results")
 
 
 def environment(backend: str, device: str) -> dict[str, str]:

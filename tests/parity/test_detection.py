@@ -49,12 +49,9 @@ def test_rule_gives_no_false_alarm(backend, runs, capsys):
     """512 correct models, heads of one and two classes among them."""
     jobs, results = suite.clean_jobs(), runs.clean(backend)
     assert len(jobs) >= 500
-    verdicts = [v for job in jobs for v in runs.verdicts(job, results)]
-    alarms = [
-        job.key
-        for job in jobs
-        if not all(v.passed for v in runs.verdicts(job, results))
-    ]
+    judged = {job.key: runs.verdicts(job, results) for job in jobs}
+    verdicts = [verdict for found in judged.values() for verdict in found]
+    alarms = [key for key, found in judged.items() if not all(v.passed for v in found)]
     largest = max(verdict.rms for verdict in verdicts)
     with capsys.disabled():
         print(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from functools import partial
+from functools import cache, lru_cache, partial
 
 import numpy as np
 import pytest
@@ -27,6 +27,20 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
+@lru_cache(maxsize=1)
+def twin(config: ViTConfig, attn_impl: str, dtype: torch.dtype) -> torch.nn.Module:
+    """The twin, whose weights are about to be loaded; inputs come one by one."""
+    from torch_vit import ViT
+
+    return ViT(config, attn_impl=attn_impl, dtype=dtype).eval()
+
+
+@cache
+def goldens(case: str) -> tuple[Golden, ...]:
+    """The input kinds of a case, made once for all tests."""
+    return tuple(golden_cases.goldens(case))
+
+
 def torch_backend(
     config: ViTConfig,
     weights: Arrays,
@@ -35,10 +49,7 @@ def torch_backend(
     attn_impl: str = "fused",
 ) -> Arrays:
     """Runs `torch_vit.ViT` for the named outputs, in the type of the input."""
-    from torch_vit import ViT
-
-    dtype = torch.from_numpy(x).dtype
-    model = ViT(config, attn_impl=attn_impl, dtype=dtype).eval()
+    model = twin(config, attn_impl, torch.from_numpy(x).dtype)
     model.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
     found = {}
     with torch.no_grad():
@@ -79,7 +90,7 @@ def test_float32_by_the_rms_rule(case, attn_impl):
     backend = partial(torch_backend, attn_impl=attn_impl)
     judged = [
         judgement
-        for golden in golden_cases.goldens(case)
+        for golden in goldens(case)
         for judgement in golden_cases.judge(golden, golden_cases.run(golden, backend))
     ]
     failed = [str(judgement) for judgement in judged if not judgement.passed]
@@ -88,7 +99,7 @@ def test_float32_by_the_rms_rule(case, attn_impl):
 
 @pytest.mark.parametrize("case", CASES)
 def test_float64_shows_what_float32_hides(case):
-    for golden in golden_cases.goldens(case):
+    for golden in goldens(case):
         outputs = golden_cases.run(golden, torch_backend, np.float64)
         difference = golden_cases.exactness(golden, outputs)
         assert difference <= golden.tolerance, f"{case} {golden.kind}: {difference}"
@@ -117,7 +128,7 @@ MUTANTS = [
 @pytest.mark.parametrize(("case", "changes"), MUTANTS)
 def test_rule_sees_a_wrong_config(case, changes):
     judged = []
-    for golden in golden_cases.goldens(case):
+    for golden in goldens(case):
         mutant = Golden(**{**vars(golden), "config": golden.config.replace(**changes)})
         outputs = golden_cases.run(mutant, torch_backend)
         judged += golden_cases.judge(golden, outputs)

@@ -2,7 +2,7 @@
 
 In the default run each case is judged on one of the two, a sample of them on both, and
 of the sample gradients and all kinds of input. The slow run does all of it for every
-case on both, and calls the sample both eagerly and compiled.
+case on both, and calls some of them both eagerly and compiled.
 """
 
 from __future__ import annotations
@@ -83,15 +83,17 @@ def test_all_outputs_by_the_rms_rule(case, backend, device, runs):
     assert not failures(jobs, runs, results, device)
 
 
+def small_jobs(case, backend):
+    jobs = suite.output_jobs(case, backend, True)
+    return [job for job in jobs if job.batch != suite.BATCH]
+
+
 @slow
 @devices
-@backends
-@pytest.mark.parametrize("case", suite.SAMPLE)
-def test_small_batches_by_the_rms_rule(case, backend, device, runs):
+@pytest.mark.parametrize(("backend", "case"), pairs(small_jobs))
+def test_small_batches_by_the_rms_rule(backend, case, device, runs):
     """Tokens only: the logits of one or three inputs say nothing."""
-    results = runs.slow(backend, device)
-    jobs = suite.output_jobs(case, backend, True)
-    jobs = [job for job in jobs if job.batch != suite.BATCH]
+    results, jobs = runs.slow(backend, device), small_jobs(case, backend)
     assert not failures(jobs, runs, results, device)
 
 

@@ -1,7 +1,7 @@
 """Runs jobs with the Keras twin: `python -m tests.parity.worker JOBS RESULTS DEVICE`.
 
-One fresh process per backend does all jobs: JOBS is a JSON list, RESULTS an `.npz` with
-`key//name` for every output. Float64 jobs come last, because on torch and JAX they need
+One fresh process per backend does all jobs: JOBS is a JSON list, RESULTS a folder, see
+`runs.Results`. Float64 jobs come last, because on torch and JAX they need
 a Keras that has been told that float64 exists.
 """
 
@@ -34,6 +34,8 @@ from tests.parity.protocol import (
     to_keras,
     to_torch,
 )
+from tests.parity.runs import Writer
+from tests.parity.suite import needed
 from tests.saving.worker import warnings_as_errors
 from vit_config import ViTConfig
 from vit_config.weights import weight_table
@@ -369,7 +371,7 @@ def main() -> None:
     jobs_path, results_path, device = sys.argv[1:]
     spec = json.loads(Path(jobs_path).read_text("utf-8"))
     jobs = load_jobs(spec["jobs"])
-    results: Arrays = {}
+    results = Writer(Path(results_path))
     note = settle(device)
     seconds: dict[str, float] = {}
     if note is None:
@@ -378,24 +380,23 @@ def main() -> None:
             warnings_as_errors()
             for case in spec["goldens"]:
                 start = time.process_time()
-                for name, array in run_golden(twin, case).items():
-                    results[f"golden/{case}//{name}"] = array
+                results.add(f"golden/{case}", run_golden(twin, case))
                 seconds[f"golden/{case}"] = time.process_time() - start
             for name, fields in spec["fresh"].items():
-                for path, array in fresh_weights(ViTConfig.from_dict(fields)).items():
-                    results[f"fresh/{name}//{path}"] = array
+                weights = fresh_weights(ViTConfig.from_dict(fields))
+                results.add(f"fresh/{name}", weights)
             doubled = False
             for job in sorted(jobs, key=lambda job: job.dtype == "float64"):
                 if job.dtype == "float64" and not doubled:
                     allow_float64()
                     doubled = True
                 start = time.process_time()
-                for name, array in twin.run(job).items():
-                    results[f"{job.key}//{name}"] = array
+                found = twin.run(job)
+                if BACKEND != "torch":
+                    found = needed(job, found)
+                results.add(job.key, found)
                 seconds[job.key] = time.process_time() - start
-    results["note//note"] = np.array(note or "")
-    results["seconds//seconds"] = np.array(json.dumps(seconds))
-    np.savez(results_path, **results)
+    results.finish(note or "", seconds)
 
 
 if __name__ == "__main__":
