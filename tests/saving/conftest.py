@@ -32,7 +32,7 @@ LONG = ("pure_dtypes", "int4")
 TRAINING = ("checkpoint", "resume")
 """Steps in which every backend goes its own way."""
 
-HANDS = ("torch", "tensorflow", "jax", "torch")
+HANDS = ("tensorflow", "torch", "jax", "torch")
 """Who takes the next of the shared steps, in turn: torch is more than twice as fast."""
 
 
