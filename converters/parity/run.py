@@ -65,6 +65,7 @@ class Run:
         flags: What sets the arithmetic.
         backends: Keras backends that ran.
         own_inputs: Number of the user's own inputs.
+        files: Closes the files that the results are read from.
     """
 
     reference: Answers = _NOTHING
@@ -81,6 +82,7 @@ class Run:
     flags: dict[str, str] = field(default_factory=dict)
     backends: tuple[str, ...] = ()
     own_inputs: int = 0
+    files: ExitStack = field(default_factory=ExitStack)
 
 
 def run_models(
@@ -89,6 +91,7 @@ def run_models(
     b: Opened,
     backends: tuple[str, ...],
     keras_python: Path | None,
+    files: ExitStack,
     tell: Callable[[str], None],
 ) -> Run:
     """Runs the torch twin of A, and B and A wherever they are to run.
@@ -100,7 +103,7 @@ def run_models(
         ProcessError: If the torch twin cannot be run.
     """
     folder = plan.folder
-    ran = Run()
+    ran = Run(files=files)
     case = plan.case()
     jobs = [_job(case, folder, a.canonical(folder), "reference")]
     torch_twin = "B, torch twin"
@@ -116,7 +119,7 @@ def run_models(
         told = reference.wait(LIMIT_S)
         _note(ran, told, "torch")
         answers = [
-            _read(folder, one, said, True)
+            _read(ran, folder, one, said, True)
             for one, said in zip(jobs, told["cases"], strict=True)
         ]
         ran.reference = answers[0]
@@ -143,7 +146,7 @@ def run_original(ran: Run, plan: Plan, a: Opened) -> None:
         ran.missing[label] = str(error)
         return
     _note(ran, told, "original")
-    found = _read(plan.folder, job, told["cases"][0], False)
+    found = _read(ran, plan.folder, job, told["cases"][0], False)
     ran.subjects[label] = replace(found, original=True)
 
 
@@ -205,7 +208,7 @@ def _finish(ran: Run, folder: Path, started: _Started | None) -> None:
     ran.backends += (started.backend,)
     pairs = zip(started.labels, started.jobs, told["cases"], strict=True)
     for label, job, said in pairs:
-        ran.subjects[label] = _read(folder, job, said, started.backend == "torch")
+        ran.subjects[label] = _read(ran, folder, job, said, started.backend == "torch")
 
 
 def _reload(ran: Run, plan: Plan, backend: str, python: Path | None) -> None:
@@ -234,7 +237,7 @@ def _reload(ran: Run, plan: Plan, backend: str, python: Path | None) -> None:
             ran.reloads += [_reloaded(label, None, str(error)) for label in labels]
             return
     for label, one, said in zip(labels, jobs, told["cases"], strict=True):
-        after = _read(folder, one, said, False).arrays
+        after = _read(ran, folder, one, said, False).arrays
         key = f"set:{RELOADED}:outputs"
         same = after[key].tobytes() == ran.subjects[label].arrays[key].tobytes()
         ran.reloads.append(_reloaded(label, same))
@@ -256,9 +259,9 @@ def _reloaded(label: str, same: bool | None, problem: str = "") -> Check:
 
 
 def _read(
-    folder: Path, job: dict[str, Any], said: dict[str, Any], torch: bool
+    ran: Run, folder: Path, job: dict[str, Any], said: dict[str, Any], torch: bool
 ) -> Answers:
-    arrays = np.load(folder / job["answers"])
+    arrays = ran.files.enter_context(np.load(folder / job["answers"]))
     return Answers(arrays, said.get("digests", {}), torch)
 
 

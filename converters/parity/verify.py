@@ -162,7 +162,7 @@ def verify(
         _weights(found, of_a, of_b, limits)
         ran = Run()
         if options.level != "weights":
-            ran = _models(found, options, of_a, of_b, folder, tell)
+            ran = _models(found, options, of_a, of_b, folder, stack, tell)
         report = _report(found, ran, options, of_a, of_b, time.perf_counter() - start)
         if record is None:
             return report
@@ -186,6 +186,7 @@ def _models(
     a: Opened,
     b: Opened,
     folder: Path,
+    stack: ExitStack,
     tell: Progress,
 ) -> Run:
     """Runs everything that can be run; the rest is listed as not checked."""
@@ -205,7 +206,7 @@ def _models(
     backends = _backends(found, options, a, b)
     try:
         require({"torch": "torch"})
-        ran = run_models(plan, a, b, backends, options.keras_python, tell)
+        ran = run_models(plan, a, b, backends, options.keras_python, stack, tell)
     except (MissingExtraError, ProcessError) as error:
         found.checks.append(not_checked(options.level, "the torch twin", str(error)))
         return Run()
