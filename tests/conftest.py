@@ -20,6 +20,10 @@ FIRST = (
     "parity/test_other_backends.py",  # one process each of tensorflow and jax
     "converters/test_outputs.py",
     "test_readme.py",
+    "laboratory/test_runners.py",
+    "laboratory/test_verify.py",
+    "laboratory/test_verify_more.py",
+    "laboratory/test_runtime_faults.py",
     "converters/test_keras.py",
     "parity/test_torch_backend.py",
     "saving/test_silent_weights.py",
