@@ -105,10 +105,13 @@ def test_another_model_does_not_pass_as_the_recorded_one(
         *(folder / "a.safetensors", folder / "other.safetensors"),
         *("--check", folder / "record.json"),
         *("--input", folder / "patient-0.npy"),
-        *("--cases", folder / "cases.csv"),
+        *("--cases", folder / "cases.csv", "--json", folder / "again.json"),
     )
     assert code == 1
-    assert "fingerprint of B" in text
+    found = ParityReport.from_json((folder / "again.json").read_bytes())
+    failed = {check.name for check in found.failed}
+    assert failed >= {"fingerprint of B", "verdicts", "decisions", "tensors", "logits"}
+    assert not failed & {"fingerprint of A", "architecture of B"}
     assert "was checked and passed" not in text
     assert "head.weight" in text
     assert "decisions changed" in text
