@@ -190,7 +190,7 @@ def _case(folder: Path, file: Path, config: ViTConfig, dtype: str) -> dict[str, 
         case["dtype"] = "float32"
     if config.global_pool != "none":
         case["tokens"] = max(2, count // 4)
-    if config.num_classes and not _enough(config, count):
+    if config.num_classes and not enough(config, count):
         rows = config.num_prefix_tokens + min(config.num_patches, HEAD_PATCHES)
         shape = (LEAST_INPUTS, rows, config.embed_dim)
         np.save(folder / "tokens.npy", rng.standard_normal(shape, np.float32))
@@ -213,7 +213,8 @@ def operations(config: ViTConfig) -> float:
     return 2.0 * (config.depth * block + config.num_patches * patch)
 
 
-def _enough(config: ViTConfig, inputs: int) -> bool:
+def enough(config: ViTConfig, inputs: int) -> bool:
+    """Whether the logits of so many inputs are enough numbers to be judged."""
     numbers = min(config.num_classes, config.head_in_dim)
     return inputs >= LEAST_INPUTS or inputs * numbers >= LEAST_NUMBERS
 
@@ -259,7 +260,7 @@ def _parts(config: ViTConfig, ours: Answer, theirs: Answer) -> list[Part]:
                 ratio=found.ratio,
                 max_ratio=found.max_ratio,
                 max_difference=found.max_difference,
-                judged=key != "logits" or _enough(config, len(values)),
+                judged=key != "logits" or enough(config, len(values)),
             )
         )
     return parts

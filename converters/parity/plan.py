@@ -13,7 +13,7 @@ from converters.parity.inputs import write_sets
 from converters.parity.outputs import (
     BATCH,
     HEAD_PATCHES,
-    LEAST_NUMBERS,
+    enough,
     inputs_for,
     operations,
 )
@@ -102,7 +102,7 @@ class Plan:
         if self.own:
             case["sets"][OWN] = OWN_FILE
         noise = len(self._inputs(case, "noise"))
-        if config.num_classes and not _enough(config, noise):
+        if config.num_classes and not enough(config, noise):
             rows = config.num_prefix_tokens + min(config.num_patches, HEAD_PATCHES)
             shape = (LEAST_INPUTS, rows, config.embed_dim)
             np.save(self.folder / "head.npy", rng.standard_normal(shape, np.float32))
@@ -149,8 +149,3 @@ def layer_inputs(config: ViTConfig) -> int:
     row = 7 * config.embed_dim + 4 * config.attn_dim + (1 + branches) * config.mlp_dim
     size = 4 * config.num_tokens * config.depth * row
     return max(1, min(4, inputs_for(config), int(TAP_BYTES / size)))
-
-
-def _enough(config: ViTConfig, inputs: int) -> bool:
-    numbers = min(config.num_classes, config.head_in_dim)
-    return inputs >= LEAST_INPUTS or inputs * numbers >= LEAST_NUMBERS
