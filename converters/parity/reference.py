@@ -15,20 +15,19 @@ from __future__ import annotations
 import json
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from converters.parity.device import (
-    UNAVAILABLE,
-    UnavailableError,
     device_of,
     flags,
     settle,
     versions,
 )
-from converters.parity.orphan import leave_with_parent
+from converters.parity.program import answered, run
 
 if TYPE_CHECKING:
     import torch_vit
@@ -44,7 +43,8 @@ def main(job: Path) -> None:
     asked = json.loads(job.read_text(encoding="utf-8"))["cases"]
     device = device_of(asked)
     settle("torch", device)
-    cases = [_asked(case, job.parent, device) for case in asked]
+    answer = partial(_asked, device=device)
+    cases = [answered(answer, case, job) for case in asked]
     done = {
         "torch": str(torch.__version__),
         "versions": versions("torch", "numpy"),
@@ -122,19 +122,5 @@ def load(path: Path, config: dict[str, Any]) -> torch_vit.ViT:
     return model.eval()
 
 
-def run(job: Path) -> int:
-    """`main`, and the exit code: what cannot be computed here is one line."""
-    leave_with_parent()
-    try:
-        main(job)
-    except UnavailableError as error:
-        print(error, file=sys.stderr)
-        return UNAVAILABLE
-    except ModuleNotFoundError as error:
-        print(f"{error.name} is not installed there", file=sys.stderr)
-        return UNAVAILABLE
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(run(Path(sys.argv[1])))
+    sys.exit(run(main, Path(sys.argv[1])))

@@ -20,14 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converters.parity.device import (
-    UNAVAILABLE,
     UnavailableError,
     device_of,
     flags,
     settle,
     versions,
 )
-from converters.parity.orphan import leave_with_parent
+from converters.parity.program import run
 
 if TYPE_CHECKING:
     from converters.parity.source_model import SourceModel
@@ -132,16 +131,5 @@ def _answer(model: SourceModel, fields: dict[str, Any], folder: Path) -> None:
             archive.add("grad:input", as_array(gradient))
 
 
-def run(job: Path) -> int:
-    """`main`, and the exit code: what cannot be made or computed here is one line."""
-    leave_with_parent()
-    try:
-        main(job)
-    except UnavailableError as error:
-        print(error, file=sys.stderr)
-        return UNAVAILABLE
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(run(Path(sys.argv[1])))
+    sys.exit(run(main, Path(sys.argv[1])))

@@ -23,6 +23,7 @@ from converters.extras import MissingExtraError
 from converters.parity.case_run import case_check, listed, run_cases
 from converters.parity.criteria import Criteria, read_criteria
 from converters.parity.diagnose import of_config, of_tensors
+from converters.parity.models import Models
 from converters.parity.operands import Opened, open_operand
 from converters.parity.options import Options, options_of
 from converters.parity.plan import OWN_FILE, Plan
@@ -35,7 +36,7 @@ from converters.parity.record import (
     Setting,
     verdict_of,
 )
-from converters.parity.run import Run, run_models, run_original
+from converters.parity.run import Pair, Run, run_original
 from converters.parity.sentence import sentence
 from converters.parity.subject import Findings, judge_subject
 from converters.parity.user_inputs import Written, find_inputs, write_inputs
@@ -206,7 +207,10 @@ def _models(
     backends = _backends(found, options, a, b)
     try:
         require({"torch": "torch"})
-        ran = run_models(plan, a, b, backends, options.keras_python, stack, tell)
+        models = Models(
+            folder, options.device, backends, options.keras_python, stack, tell
+        )
+        (ran,) = models.run([Pair(plan, a, b)])
     except (MissingExtraError, ProcessError) as error:
         found.checks.append(not_checked(options.level, "the torch twin", str(error)))
         return Run()

@@ -12,19 +12,18 @@ from __future__ import annotations
 import json
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from converters.parity.device import (
-    UNAVAILABLE,
-    UnavailableError,
     check_dtype,
     device_of,
     flags,
     settle,
     versions,
 )
-from converters.parity.orphan import leave_with_parent
+from converters.parity.program import answered, run
 
 
 def main(job: Path) -> None:
@@ -39,7 +38,8 @@ def main(job: Path) -> None:
     device = device_of(asked)
     settle(backend, device)
     started = time.perf_counter() - start
-    cases = [_asked(case, job.parent, backend) for case in asked]
+    answer = partial(_asked, backend=backend)
+    cases = [answered(answer, case, job) for case in asked]
     packages = ("keras", backend, "numpy", "h5py")
     done: dict[str, Any] = {
         "backend": backend,
@@ -99,19 +99,5 @@ def _load(case: dict[str, Any], dtype: str | None) -> Any:
     return model
 
 
-def run(job: Path) -> int:
-    """`main`, and the exit code: what cannot be computed here is one line."""
-    leave_with_parent()
-    try:
-        main(job)
-    except UnavailableError as error:
-        print(error, file=sys.stderr)
-        return UNAVAILABLE
-    except ModuleNotFoundError as error:
-        print(f"{error.name} is not installed there", file=sys.stderr)
-        return UNAVAILABLE
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(run(Path(sys.argv[1])))
+    sys.exit(run(main, Path(sys.argv[1])))

@@ -457,7 +457,7 @@ def test_the_process_says_why_in_one_line(
     }
     job = tmp_path / "job.json"
     job.write_text(json.dumps({"cases": [case]}))
-    assert source.run(job) == UNAVAILABLE
+    assert source.run(source.main, job) == UNAVAILABLE
     assert capsys.readouterr().err == "A is no file of the original library\n"
 
 
