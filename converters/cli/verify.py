@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
@@ -22,6 +22,9 @@ from converters.cli.common import (
     Source,
     refusals,
 )
+
+if TYPE_CHECKING:
+    from converters.parity.page import Picture
 
 Text = Optional[str]  # noqa: UP045  (typer reads annotations at run time)
 File = Optional[Path]  # noqa: UP045
@@ -67,6 +70,14 @@ def verify(
             help="Pictures, volumes or arrays of your own; repeatable.",
         ),
     ] = None,
+    include_inputs: Annotated[
+        bool,
+        typer.Option(
+            "--include-inputs",
+            help="Show up to four of the inputs in the --report page, with attention "
+            "maps. Patients' images leave this machine with that page, and only so.",
+        ),
+    ] = False,
     cases: Annotated[
         File,
         typer.Option(
@@ -124,6 +135,13 @@ def verify(
     with refusals(), status() as tell:
         if case_rows is not None and cases is None:
             raise refusal("--case-rows is for --cases", kind="config")
+        if include_inputs and report is None:
+            raise refusal(
+                "--include-inputs is for --report: pictures are in no record and no "
+                "comment",
+                kind="config",
+            )
+        pictures: list[Picture] | None = [] if include_inputs else None
         targets = {"html": report, "json": json_, "markdown": markdown}
         targets["cases"] = case_rows
         check_targets(targets, force)
@@ -146,10 +164,11 @@ def verify(
             against_source=against_source,
             criteria=criteria,
             seed=seed,
+            pictures=pictures,
             record=check,
             progress=tell,
         )
-        printed = write_targets(found, targets, force)
+        printed = write_targets(found, targets, force, pictures or ())
     typer.echo(printed or as_text(found))
     if not found.passed:
         raise typer.Exit(REFUSED)

@@ -7,6 +7,8 @@ A case is a dict of JSON, its files lie beside it. What it may ask for:
 - `sets`: `{kind: file}`, inputs (B, C, *spatial): `set:KIND:outputs`, `set:KIND:tokens`
   unless nothing pools them, `set:KIND:pooled`, the head's input, where there is a head;
 - `taps`: `{kind: n}`, every tap for the first n inputs of that set: `taps:KIND:TAP`;
+- `attention`: `{kind: n}`, what the last block attends to in the first n inputs of
+  that set: `attention:KIND`, (n, *grid), see `converters.parity.attention`;
 - `forced`: `{kind: file}`, inputs and taps of the reference, in float32: each step
   alone, fed with these: `forced:KIND:TAP`. The reference's own process writes the file.
   `forced:faint:TAP`: every norm, fed with 2**-10 times what the first kind gives it;
@@ -35,6 +37,7 @@ from numpy.typing import NDArray
 
 from converters.engine import Digests
 from converters.parity.archive import Archive, as_laid, await_file
+from converters.parity.attention import KEY, over_patches
 from converters.parity.parts import INPUT, Part, norms, parts
 from vit_config import ViTConfig
 
@@ -67,6 +70,9 @@ class Runner(Protocol):
 
     def taps(self, x: Array) -> Named:
         """Every tap."""
+
+    def attention(self, x: Array) -> Array:
+        """Attention of the last block (B, H, N, N)."""
 
     def step(self, part: Part, values: Sequence[Array]) -> Array:
         """One step alone."""
@@ -172,6 +178,12 @@ class Case:
             self._archive.add(f"{prefix}head", found)
         for kind, file in fields.get("sets", {}).items():
             self._set(runner, f"{prefix}set:{kind}:", self._load(file), once)
+        for kind, count in fields.get("attention", {}).items() if not prefix else ():
+            x = self._load(fields["sets"][kind])[:count]
+            # One by one: of a volume's tokens, all pairs are many.
+            maps = (runner.attention(x[i : i + 1]) for i in range(len(x)))
+            seen = [over_patches(one, runner.config) for one in maps]
+            self._archive.add(f"{KEY}{kind}", np.concatenate(seen))
 
     def _set(self, runner: Runner, prefix: str, x: Array, once: bool) -> None:
         tokens = self._batched(runner.tokens, x)

@@ -58,6 +58,10 @@ class KerasRunner:
             name = next(iter(taps))
             yield name, as_array(taps.pop(name))
 
+    def attention(self, x: Array) -> Array:
+        """Attention of the last block (B, H, N, N)."""
+        return self._asked(self._last_maps, _image(x))
+
     def step(self, part: Part, values: Sequence[Array]) -> Array:
         """One step alone."""
         if part.sources == (INPUT,):
@@ -123,6 +127,10 @@ class KerasRunner:
     def _asked(self, function: Any, x: Array, **options: Any) -> Array:
         with self._no_graph():
             return as_array(function(self._tensor(x), **options))
+
+    def _last_maps(self, x: Any) -> Any:
+        (maps,) = self.model.attention_maps(x, [self.config.depth - 1])
+        return maps
 
     def _trained(self) -> list[tuple[Weight, Any]]:
         table = weight_table(self.config)

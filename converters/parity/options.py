@@ -28,6 +28,7 @@ class Options:
         inputs: The user's own inputs: files and folders.
         cases: The user's own list of cases, a CSV.
         threshold: Over which a probability is a yes.
+        include_inputs: Whether inputs are shown, with attention maps.
         against_source: Whether the original library's model runs too.
         seed: Of all noise.
         criteria: The limits.
@@ -42,6 +43,7 @@ class Options:
     inputs: tuple[Path, ...]
     cases: Path | None
     threshold: float | None
+    include_inputs: bool
     against_source: bool
     seed: int
     criteria: Criteria
@@ -70,11 +72,11 @@ def options_of(**asked: Any) -> Options:
         raise refusal("--keras-python: no such file", file=python)
     if options.threshold is not None and options.cases is None:
         raise refusal("--threshold is for --cases", kind="config")
-    more = (options.inputs, options.cases, options.against_source)
-    if options.level == "weights" and any(more):
+    more = (options.inputs, options.cases, options.include_inputs)
+    if options.level == "weights" and (any(more) or options.against_source):
         raise refusal(
-            "--level weights runs no model: --input, --cases and --against-source "
-            "need another level",
+            "--level weights runs no model: --input, --include-inputs, --cases and "
+            "--against-source need another level",
             kind="config",
         )
     return options

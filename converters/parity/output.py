@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from converters.errors import refusal
 from converters.files.atomic import atomic, check_output
 from converters.parity.cases import write_case_rows
-from converters.parity.page import need_extras, render_html, render_markdown
+from converters.parity.page import (
+    Picture,
+    need_extras,
+    render_html,
+    render_markdown,
+)
 from converters.parity.record import ParityReport
 
 PRINT = Path("-")
@@ -41,9 +46,18 @@ def check_targets(targets: Mapping[str, Path | None], force: bool) -> None:
 
 
 def write_targets(
-    report: ParityReport, targets: Mapping[str, Path | None], force: bool
+    report: ParityReport,
+    targets: Mapping[str, Path | None],
+    force: bool,
+    pictures: Sequence[Picture] = (),
 ) -> str:
     """Writes all files.
+
+    Args:
+        report: The record.
+        targets: File by form, as of `check_targets`.
+        force: Whether files that exist are replaced.
+        pictures: What the page alone shows besides.
 
     Returns:
         What is to be printed instead of a summary, or an empty text.
@@ -55,7 +69,7 @@ def write_targets(
         if form == "cases":
             write_case_rows(path, report.cases, force=force)
             continue
-        text = rendered(report, form)
+        text = rendered(report, form, pictures)
         if path == PRINT:
             printed = text
             continue
@@ -64,8 +78,10 @@ def write_targets(
     return printed
 
 
-def rendered(report: ParityReport, form: str) -> str:
-    """The record in one of its forms."""
+def rendered(report: ParityReport, form: str, pictures: Sequence[Picture] = ()) -> str:
+    """The record in one of its forms; only a page has pictures."""
     if form == "json":
         return report.to_json() + "\n"
-    return render_html(report) if form == "html" else render_markdown(report)
+    if form == "html":
+        return render_html(report, pictures)
+    return render_markdown(report)

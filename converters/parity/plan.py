@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from converters.engine import Array
+from converters.parity.attention import SHOWN
 from converters.parity.inputs import write_sets
 from converters.parity.outputs import (
     BATCH,
@@ -57,6 +58,8 @@ class Plan:
         own: Whether the user's own inputs (B, C, *spatial) lie in `OWN_FILE`.
         folder: Where jobs, inputs and answers lie.
         seed: Of what is drawn here.
+        attention: Whether attention maps are asked for, of the user's own inputs or,
+            without any, of structured ones.
     """
 
     config: ViTConfig
@@ -66,6 +69,7 @@ class Plan:
     own: bool
     folder: Path
     seed: int
+    attention: bool = False
     _case: dict[str, Any] = field(default_factory=dict)
 
     def reaches(self, level: Level) -> bool:
@@ -101,6 +105,9 @@ class Plan:
         }
         if self.own:
             case["sets"][OWN] = OWN_FILE
+        if self.attention:
+            kind = OWN if self.own else "structured"
+            case["attention"] = {kind: min(SHOWN, len(self._inputs(case, kind)))}
         noise = len(self._inputs(case, "noise"))
         if config.num_classes and not enough(config, noise):
             rows = config.num_prefix_tokens + min(config.num_patches, HEAD_PATCHES)

@@ -22,10 +22,17 @@ from converters.parity.weights import memory_check
 
 @dataclass
 class Findings:
-    """What has been found so far."""
+    """What has been found so far.
+
+    Attributes:
+        checks: Verdicts.
+        parts: Rows of the record by its field.
+        pictures: Inputs with attention maps, which are in no record.
+    """
 
     checks: list[Check] = field(default_factory=list)
     parts: dict[str, list[Any]] = field(default_factory=dict)
+    pictures: list[Any] = field(default_factory=list)
 
     def add(self, part: str, *rows: Any) -> None:
         """Keeps rows of one kind."""

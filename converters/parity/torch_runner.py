@@ -61,6 +61,10 @@ class TorchRunner:
             name = next(iter(taps))
             yield name, as_array(taps.pop(name))
 
+    def attention(self, x: Array) -> Array:
+        """Attention of the last block (B, H, N, N)."""
+        return self._asked(self._last_maps, x)
+
     def step(self, part: Part, values: Sequence[Array]) -> Array:
         """One step alone."""
         import torch
@@ -122,6 +126,10 @@ class TorchRunner:
 
         with torch.no_grad():
             return as_array(function(self._tensor(x), **options))
+
+    def _last_maps(self, x: torch.Tensor) -> torch.Tensor:
+        (maps,) = self.model.attention_maps(x, [self.config.depth - 1])
+        return maps
 
     def _loss(self, x: Array, target: Array) -> torch.Tensor:
         y: torch.Tensor = self.model(self._tensor(x))

@@ -15,11 +15,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from converters.dialects.asked import Asked, ConfigLike
 from converters.errors import ConversionError, refusal
 from converters.extras import MissingExtraError
+from converters.parity.attention import pictures_of
 from converters.parity.case_run import case_check, listed, run_cases
 from converters.parity.criteria import Criteria, read_criteria
 from converters.parity.diagnose import of_config, of_tensors
@@ -50,6 +51,9 @@ from converters.parity.weights import (
 from converters.version import VERSION
 from vit_config import ViTConfig
 
+if TYPE_CHECKING:
+    from converters.parity.page import Picture
+
 Progress = Callable[[str], None]
 
 MOST_INPUTS = 1024
@@ -76,6 +80,7 @@ def verify(
     against_source: bool = False,
     criteria: str | Path | dict[str, Any] | None = None,
     seed: int = 0,
+    pictures: list[Picture] | None = None,
     record: str | Path | ParityReport | None = None,
     progress: Progress | None = None,
 ) -> ParityReport:
@@ -110,6 +115,10 @@ def verify(
         criteria: Acceptance limits: a JSON file or its fields, see
             `converters.parity.criteria.Criteria`.
         seed: Of all noise.
+        pictures: A list that gets up to four of your own inputs, without any of the
+            seeded ones, with the attention maps of A and B: for
+            `converters.parity.page.render_html(report, pictures)`. The record has no
+            pixels; a page with pictures shows them to whoever gets it.
         record: An earlier record: `level`, `backends`, `device`, `dtype`, `seed`,
             `against_source` and `criteria` are taken from it, and what is found is held
             against it.
@@ -146,6 +155,7 @@ def verify(
         inputs=tuple(Path(path) for path in inputs),
         cases=None if cases is None else Path(cases),
         threshold=threshold,
+        include_inputs=pictures is not None,
     )
     tell = progress or (lambda text: None)
     asked = Asked(from_dialect, prefix, config, preset, changes or {})
@@ -164,6 +174,8 @@ def verify(
         ran = Run()
         if options.level != "weights":
             ran = _models(found, options, of_a, of_b, folder, stack, tell)
+        if pictures is not None:
+            pictures += found.pictures
         report = _report(found, ran, options, of_a, of_b, time.perf_counter() - start)
         if record is None:
             return report
@@ -203,6 +215,7 @@ def _models(
         own=own is not None,
         folder=folder,
         seed=options.seed,
+        attention=options.include_inputs,
     )
     backends = _backends(found, options, a, b)
     try:
@@ -223,6 +236,19 @@ def _models(
     for label, answers in ran.subjects.items():
         opened = a if label.startswith("A") else b
         judge_subject(found, plan, options, label, opened, answers, ran, a)
+    said = {label: answers.arrays for label, answers in ran.subjects.items()}
+    found.pictures += pictures_of(
+        a.config, plan.case(), folder, ran.reference.arrays, said
+    )
+    if options.include_inputs and not found.pictures:
+        found.checks.append(
+            Check(
+                level="logits",
+                name="inputs with attention",
+                status="reported",
+                message="none shown: no B ran whose grid of patches is A's",
+            )
+        )
     found.checks += ran.reloads
     if cases is not None:
         tell("running the cases")

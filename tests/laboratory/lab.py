@@ -71,6 +71,7 @@ def case_fields(
         "config": config.to_dict(),
         "sets": {"noise": f"{name}-x.npy"},
         "taps": {"noise": 2},
+        "attention": {"noise": 2},
         "forced": {"noise": f"{name}-forced.npz"},
         "weights": True,
     }

@@ -93,6 +93,10 @@ def test_keras_on_torch_says_the_same_bits(case, asked):
         exact = theirs[f"exact:{name}"]
         assert exact.dtype == np.float64
         np.testing.assert_allclose(ours[name], exact, rtol=0, atol=1e-4)
+    seen = "attention:noise"
+    assert ours[seen].shape == (2, *config.grid_size)
+    assert ours[seen].tobytes() == theirs[seen].tobytes()
+    wanted.add(seen)
     rest = {n for n in ours if not n.startswith(("train:", "forced:"))}
     assert rest == wanted
 

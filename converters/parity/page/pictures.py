@@ -88,6 +88,7 @@ class PictureView:
     rows: tuple[tuple[str, tuple[Panel, ...]], ...]
     largest: str
     difference: str
+    equal: bool
 
 
 def views(pictures: Sequence[Picture]) -> list[PictureView]:
@@ -106,6 +107,7 @@ def _view(picture: Picture) -> PictureView:
     apart = b - a
     most = _largest(np.abs(apart))
     whole = np.asarray(picture.input, np.float64)
+    equal = bool(np.array_equal(a, b))
     rows = []
     for axis, name in enumerate(AXES[a.ndim]):
         given, one, two, delta = whole, a, b, apart
@@ -121,7 +123,7 @@ def _view(picture: Picture) -> PictureView:
         )
         found = [Panel(k, label, _uri(p), width, height) for k, label, p in panels]
         rows.append((name, tuple(found)))
-    return PictureView(picture, tuple(rows), number(top), number(most))
+    return PictureView(picture, tuple(rows), number(top), number(most), equal)
 
 
 def _largest(values: npt.NDArray[np.float64]) -> float:
