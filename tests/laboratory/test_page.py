@@ -179,6 +179,89 @@ def test_page_fits_a_phone(name, pages, opened):
     assert not bad
 
 
+def long_failure() -> ParityReport:
+    """Many checks, of which two failed."""
+    report = reports.passed()
+    checks = [
+        check.model_copy(update={"status": "failed", "message": "too far"})
+        if place in (3, 20)
+        else check
+        for place, check in enumerate(report.checks)
+    ]
+    return report.model_copy(update={"checks": tuple(checks), "verdict": "failed"})
+
+
+def seen(page) -> set[int]:
+    """Places of the checks that can be seen."""
+    found = page.eval_on_selector_all(
+        "[data-check]",
+        "nodes => nodes.filter(n => n.checkVisibility()).map(n => n.dataset.check)",
+    )
+    return {int(place) for place in found}
+
+
+@pytest.mark.browser
+def test_on_a_phone_a_long_failed_page_folds_what_passed(opened):
+    html = render_html(long_failure())
+    every = set(range(len(long_failure().checks)))
+    phone, bad = opened(html, width=390)
+    assert seen(phone) == {3, 20}
+    level = long_failure().checks[3].level
+    fold = phone.locator(f"#level-{level} ~ .fold").first
+    count = sum(c.level == level for c in long_failure().checks) - 2
+    assert fold.locator("summary").inner_text() == f"{count} passed"
+    fold.locator("summary").click()
+    assert len(seen(phone)) == 2 + count
+    assert phone.evaluate("document.scrollingElement.scrollWidth") == 390
+    assert not bad
+    desk, _ = opened(html)
+    assert seen(desk) == every
+    plain, _ = opened(html, width=390, java_script_enabled=False)
+    assert seen(plain) == every
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("name", ["passed", "failed", "volume"])
+def test_shorter_or_passed_pages_fold_no_check(name, pages, opened):
+    page, _ = opened(pages[name], width=390)
+    shown = {
+        place
+        for place, check in enumerate(REPORTS[name]().checks)
+        if check.status != "not checked"
+    }
+    assert seen(page) >= shown
+
+
+ROWS_INSIDE = """() => {
+    const rows = [...document.querySelectorAll("details tbody tr")];
+    return [rows.length, rows.filter(row => row.checkVisibility()).length];
+}"""
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scripts", [True, False])
+def test_on_paper_everything_is_open(scripts, opened):
+    html = render_html(long_failure())
+    page, bad = opened(html, width=390, java_script_enabled=scripts)
+    rows, shown = page.evaluate(ROWS_INSIDE)
+    assert shown < rows
+    page.emulate_media(media="print")
+    assert page.evaluate(ROWS_INSIDE) == [rows, rows]
+    assert not bad
+
+
+@pytest.mark.browser
+def test_printing_opens_and_closes_again_in_older_browsers(opened):
+    """In those a closed element cannot be shown by a style."""
+    html = render_html(long_failure()).replace("details::details-content", "nothing")
+    page, _ = opened(html, width=390)
+    rows, before = page.evaluate(ROWS_INSIDE)
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate(ROWS_INSIDE) == [rows, rows]
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.evaluate(ROWS_INSIDE) == [rows, before]
+
+
 @pytest.mark.browser
 def test_foreign_text_runs_nothing(pages, opened):
     page, bad = opened(pages["hostile"])

@@ -76,14 +76,40 @@ def meanings(report: ParityReport) -> list[MeaningView]:
     return found
 
 
-def levels(report: ParityReport) -> list[tuple[str, str, list[Placed[Check]]]]:
-    """Checks by level: (level, its title, checks), levels in the order of the work."""
+LONG = 12
+"""A failed page with more checks folds those that passed, on a small screen."""
+
+
+@dataclass(frozen=True, slots=True)
+class LevelView:
+    """The checks of one level.
+
+    Attributes:
+        level: Which.
+        title: In one or two words.
+        open: Checks that are always seen.
+        folded: The passed ones of a long page that failed.
+    """
+
+    level: str
+    title: str
+    open: tuple[Placed[Check], ...]
+    folded: tuple[Placed[Check], ...]
+
+
+def levels(report: ParityReport) -> list[LevelView]:
+    """Checks by level, levels in the order of the work."""
     found = grouped(report.checks, lambda check: check.level)
-    return [
-        (level, title, found[level])
-        for level, title in LEVEL_TITLES.items()
-        if level in found
-    ]
+    folds = report.verdict == "failed" and len(report.checks) > LONG
+    views = []
+    for level, title in LEVEL_TITLES.items():
+        if level not in found:
+            continue
+        sides: tuple[list[Placed[Check]], list[Placed[Check]]] = ([], [])
+        for place, check in found[level]:
+            sides[folds and check.status == "passed"].append((place, check))
+        views.append(LevelView(level, title, tuple(sides[0]), tuple(sides[1])))
+    return views
 
 
 @dataclass(frozen=True, slots=True)

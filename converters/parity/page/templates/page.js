@@ -1,4 +1,16 @@
 "use strict";
+// On a phone what passed is folded away; on paper everything is open.
+if (matchMedia("(max-width: 640px)").matches) {
+  for (const part of document.querySelectorAll("details.fold")) part.open = false;
+}
+let closed = [];
+addEventListener("beforeprint", () => {
+  closed = [...document.querySelectorAll("details:not([open])")];
+  for (const part of closed) part.open = true;
+});
+addEventListener("afterprint", () => {
+  for (const part of closed) part.open = false;
+});
 // The search of the tensor table; without it all rows are there.
 for (const box of document.querySelectorAll(".search")) {
   const rows = [...document.querySelectorAll("#tensor-rows tr")];
