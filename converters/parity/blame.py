@@ -73,14 +73,13 @@ def blame(
     part = part_of(tap, config)
     own = weights_of(part, config)
     guilty = tuple(name for name in own if name in wrong)
-    place = f"{subject}: the difference begins at {tap}"
     if guilty:
         return Divergence(
             subject=subject,
             tap=tap,
             index=index,
             tensors=guilty,
-            explanation=f"{place}, whose {_listed(guilty)} is not the reference's",
+            explanation=f"Not the reference's in memory: {_listed(guilty)}",
         )
     fields = (*part.fields, *DROPOUT.get(step_of(tap), ()))
     if hypothesis:
@@ -90,16 +89,16 @@ def blame(
             tap=tap,
             index=index,
             fields=fields,
-            explanation=f"{place}; it is what {hypothesis} would give",
+            explanation=f"It is what {hypothesis} would give",
         )
-    how = "fed with the right input" if forced else "fed with what came before"
+    how = "even if fed with the right input" if forced else "fed with what came before"
     return Divergence(
         subject=subject,
         tap=tap,
         index=index,
         tensors=() if wrong else own,
         fields=fields,
-        explanation=f"{place}, {how}; it depends on {_listed(fields + own)}",
+        explanation=f"Wrong {how}; it depends on {_listed(fields + own)}",
     )
 
 

@@ -232,7 +232,8 @@ class Divergence(Strict):
         index: Place of the largest error in that tensor.
         tensors: Weights that most likely explain it.
         fields: Fields of the config that most likely explain it.
-        explanation: The same in one sentence.
+        explanation: What most likely is wrong, in one sentence that names neither the
+            subject nor the tap.
     """
 
     subject: str = ""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from converters.parity.record import (
     MEANINGS,
     Check,
+    Divergence,
     Operand,
     ParityReport,
     verdict_of,
@@ -33,11 +34,11 @@ def _lines(report: ParityReport) -> Iterator[str]:
         for row in rows:
             cells = [f"{c:<{w}}" for c, w in zip(row[:-1], widths, strict=True)]
             yield "  ".join([*cells, row[-1]]).rstrip()
-    causes = [d.explanation for d in report.divergences]
+    causes = report.divergences
     if causes:
         yield ""
-        for text in causes[:SHOWN]:
-            yield f"Likely cause: {text}."
+        for found in causes[:SHOWN]:
+            yield f"Likely cause: {_cause(found)}."
         if len(causes) > SHOWN:
             yield f"... and {len(causes) - SHOWN} more in the record (--json)."
     of = {
@@ -50,6 +51,13 @@ def _lines(report: ParityReport) -> Iterator[str]:
         yield 'Which "identical" was checked and passed:'
         for meaning in meanings:
             yield f"  {meaning}: {MEANINGS[meaning]}"
+
+
+def _cause(found: Divergence) -> str:
+    """Who, where and why."""
+    begins = f"the difference begins at {found.tap}. " if found.tap else ""
+    who = f"{found.subject}: " if found.subject else ""
+    return f"{who}{begins}{found.explanation}"
 
 
 def _operand(operand: Operand) -> str:
