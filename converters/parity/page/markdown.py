@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 from converters.parity.page import text, view
+from converters.parity.page.markup import NAME, code, escaped, fitting, fold, table
 from converters.parity.record import Check, LayerRow, ParityReport
-
-Row = TypeVar("Row", bound=Sequence[str])
 
 LIMIT = 60_000
 """Bytes; GitHub refuses comments of more than 65,536 characters."""
 
-LONGEST = 300
-"""Of a sentence from outside, in characters."""
-
-NAME = 120
-"""Of a name from outside, likewise."""
-
 WORST = 12
 """Rows of a layer table, those nearest to their limit or over it."""
-
-SPECIAL = re.compile(r"[\\`*_\[\]~#|!]")
-ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "&#64;", "$": "&#36;"}
 
 
 def render_markdown(report: ParityReport) -> str:
@@ -54,41 +42,6 @@ def render_markdown(report: ParityReport) -> str:
     return "\n\n".join(kept) + "\n"
 
 
-def escaped(found: object, longest: int = LONGEST) -> str:
-    """Text from outside as Markdown that shows it, in one line."""
-    safe = text.words(found)
-    if len(safe) > longest:
-        safe = safe[: longest - 1] + "…"
-    safe = SPECIAL.sub(r"\\\g<0>", safe)
-    safe = "".join(ENTITIES.get(sign, sign) for sign in safe)
-    # What becomes a link by itself; `#` and `@` cannot refer any more.
-    safe = safe.replace("://", "&#58;//")
-    return re.sub(r"www\.", "www&#46;", safe, flags=re.IGNORECASE)
-
-
-def code(found: object) -> str:
-    """The same as code; backticks would not let escapes through."""
-    return f"<code>{escaped(found, NAME)}</code>"
-
-
-def _fitting(rows: list[Row], size: int) -> tuple[list[Row], int]:
-    """The first rows of so many bytes in all, and how many are left out."""
-    for count, row in enumerate(rows):
-        size -= len("".join(row).encode()) + 3 * len(row)
-        if size < 0:
-            return rows[:count], len(rows) - count
-    return rows, 0
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _fold(title: str, body: str) -> str:
-    return f"<details>\n<summary>{title}</summary>\n\n{body}\n\n</details>"
-
-
 def _head(report: ParityReport) -> str:
     sign, word = text.SIGNS[report.verdict], text.WORDS[report.verdict]
     lines = [f"### {sign} {word}: {escaped(report.sentence)}", ""]
@@ -104,7 +57,7 @@ def _head(report: ParityReport) -> str:
         for side in (report.a, report.b)
     ]
     head = ("", "form", "weights", "fingerprint", "architecture")
-    return "\n".join(lines) + "\n" + _table(head, rows)
+    return "\n".join(lines) + "\n" + table(head, rows)
 
 
 def _meanings(report: ParityReport) -> str:
@@ -115,7 +68,7 @@ def _meanings(report: ParityReport) -> str:
             counts = ", ".join(f"{count} {status}" for status, count in found.counts)
             said = f"{text.SIGNS[found.verdict]} {found.verdict} ({counts})"
         rows.append((f"{found.title}: {found.text}", said))
-    return _table(("identical as in", ""), rows)
+    return table(("identical as in", ""), rows)
 
 
 def _divergences(report: ParityReport) -> str:
@@ -140,7 +93,7 @@ def _gaps(report: ParityReport) -> str:
 
 
 def _list(lines: list[str]) -> str:
-    kept, more = _fitting([(line,) for line in lines], 8_000)
+    kept, more = fitting([(line,) for line in lines], 8_000)
     shown = [line for (line,) in kept]
     return "\n".join([*shown, f"- … and {more} more"] if more else shown)
 
@@ -154,9 +107,9 @@ def _config(report: ParityReport) -> str:
     if not report.config:
         return ""
     every = [(code(row.field), code(row.a), code(row.b)) for row in report.config]
-    rows, more = _fitting(every, 6_000)
+    rows, more = fitting(every, 6_000)
     rows += [(f"… and {more} more", "", "")] if more else []
-    return _table(("config", "A", "B"), rows)
+    return table(("config", "A", "B"), rows)
 
 
 def _checks(report: ParityReport) -> str:
@@ -184,13 +137,12 @@ def _checks(report: ParityReport) -> str:
         )
     if not every:
         return ""
-    rows, more = _fitting(every, 20_000)
+    rows, more = fitting(every, 20_000)
     head = (
         *("level", "what", "status", "ratio / limit", "RMS error", "noise"),
         *("max difference", "max ULPs", "KL", "top-1 / top-5"),
     )
-    table = _table(*_without_empty(head, rows))
-    return table + (
+    return table(*_without_empty(head, rows)) + (
         f"\n\n*… and {more:,} more check{'s' if more > 1 else ''}.*" if more else ""
     )
 
@@ -233,12 +185,12 @@ def _tensors(report: ParityReport) -> str:
         )
         for row in unlike
     ]
-    rows, more = _fitting(every, 8_000)
+    rows, more = fitting(every, 8_000)
     rows += [(f"… and {more} more", "", "", "", "")] if more else []
     whole = text.plural(len(report.tensors), "tensor")
     head = ("tensor", "shape", "differing", "max", "RMS")
     verb = "differs" if len(unlike) == 1 else "differ"
-    return _fold(f"{len(unlike)} of {whole} {verb}", _table(head, rows))
+    return fold(f"{len(unlike)} of {whole} {verb}", table(head, rows))
 
 
 def _layers(report: ParityReport) -> list[str]:
@@ -254,9 +206,9 @@ def _layers(report: ParityReport) -> list[str]:
         title = f"Layers: {escaped(who)}, {text.plural(count, 'step')}, {over}"
         head = ("step", "", "ratio", "error", "noise")
         note = f"*The {WORST} largest ratios of each way, in order of computation.*"
-        body = _table(head, rows)
+        body = table(head, rows)
         cut = max(len(group.cumulative), len(group.forced)) > WORST
-        found.append(_fold(title, f"{note}\n\n{body}" if cut else body))
+        found.append(fold(title, f"{note}\n\n{body}" if cut else body))
     return found
 
 
@@ -306,7 +258,7 @@ def _setting(report: ParityReport) -> str:
         ("criteria", f"SHA-256 {code(criteria)}" if criteria else "built in"),
         ("by", escaped(report.producer)),
     ]
-    return _fold("Setting", _table(("", ""), [row for row in rows if row[1]]))
+    return fold("Setting", table(("", ""), [row for row in rows if row[1]]))
 
 
 def _pairs(found: dict[str, str]) -> str:
@@ -314,6 +266,6 @@ def _pairs(found: dict[str, str]) -> str:
         (f"{escaped(key, NAME)} {escaped(value, NAME)}",)
         for key, value in found.items()
     ]
-    rows, more = _fitting(every, 3_000)
+    rows, more = fitting(every, 3_000)
     shown = [pair for (pair,) in rows]
     return ", ".join([*shown, f"… and {more} more"] if more else shown)
