@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 Kind = Literal["file", "config", "missing", "unexpected", "shape", "dtype", "value"]
 
@@ -72,7 +73,12 @@ class ConversionError(ValueError):
         dialect: How that file's tensors are named.
         causes: The likely common causes, most likely first.
         hint: What to do about it.
+
+    Attributes:
+        what: What was refused; said where there is no file.
     """
+
+    what = "conversion"
 
     def __init__(
         self,
@@ -90,6 +96,9 @@ class ConversionError(ValueError):
         self.hint = hint
         super().__init__(self._text())
 
+    def __str__(self) -> str:
+        return self._text()
+
     def to_json(self) -> str:
         """The problems as JSON, one line."""
         return json.dumps(
@@ -105,7 +114,7 @@ class ConversionError(ValueError):
 
     def _text(self) -> str:
         count = len(self.issues)
-        where = printable(self.file) or "conversion"
+        where = printable(self.file) or self.what
         if self.dialect:
             where += f" ({self.dialect})"
         plural = "s" if count != 1 else ""
@@ -115,6 +124,16 @@ class ConversionError(ValueError):
         if self.hint:
             lines.append(self.hint)
         return "\n".join(lines)
+
+
+@contextmanager
+def named(what: str) -> Iterator[None]:
+    """Says of refusals what was refused, if it is no conversion."""
+    try:
+        yield
+    except ConversionError as error:
+        error.what = what
+        raise
 
 
 def refusal(

@@ -127,12 +127,12 @@ def verify(
     if all that was asked for was run and passed.
     """
     from converters.dialects.asked import parse_changes
-    from converters.errors import refusal
+    from converters.errors import named, refusal
     from converters.parity.output import check_targets, write_targets
     from converters.parity.text import as_text
     from converters.parity.verify import verify as run
 
-    with refusals(), status() as tell:
+    with refusals(), named("verification"), status() as tell:
         if case_rows is not None and cases is None:
             raise refusal("--case-rows is for --cases", kind="config")
         if include_inputs and report is None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from converters.errors import refusal
+from converters.errors import ConversionError, Issue, printable, refusal
 from converters.parity.rms import MAX_LIMIT, RMS_LIMIT
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -51,6 +53,24 @@ class Criteria(BaseModel):
     max_changed_bound: Share | None = None
 
 
+EXPECTED = {
+    "weights": '"bits" or "rounded"',
+    **dict.fromkeys(
+        ("rms_ratio", "max_ratio", "layer_ratio", "gradient_ratio", "training_ratio"),
+        "a number over 0",
+    ),
+    "same_bits_on_torch": "true or false",
+    "max_kl": "a number over 0, or null",
+    "min_top1": "a share from 0 to 1, or null",
+    "min_top5": "a share from 0 to 1, or null",
+    "max_changed": "a whole number, 0 or more",
+    "max_changed_bound": "a share from 0 to 1, or null",
+}
+"""What each limit may be, in words."""
+
+HINT = "Known limits: " + ", ".join(EXPECTED) + "."
+
+
 def read_criteria(source: Path | str | dict[str, Any] | None) -> tuple[Criteria, str]:
     """The limits, and the SHA-256 of the file they are from.
 
@@ -73,18 +93,31 @@ def read_criteria(source: Path | str | dict[str, Any] | None) -> tuple[Criteria,
 
 
 def _checked(data: bytes | dict[str, Any], file: Path | str) -> Criteria:
-    try:
-        if isinstance(data, dict):
-            return Criteria.model_validate(data)
-        return Criteria.model_validate_json(data)
-    except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, one['loc'])) or 'the file'}: {one['msg']}"
-            for one in error.errors(include_url=False, include_input=False)
+    given: Any = data
+    if isinstance(data, bytes):
+        try:
+            given = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise refusal(f"no JSON: {printable(error)}", file=file) from None
+    if not isinstance(given, dict):
+        kind = "null" if given is None else type(given).__name__
+        raise ConversionError(
+            [Issue("config", "", kind, "an object of limits")], file=file, hint=HINT
         )
-        raise refusal(
-            problems,
-            file=file,
-            kind="config",
-            hint="Known limits: " + ", ".join(Criteria.model_fields) + ".",
-        ) from None
+    try:
+        return Criteria.model_validate(given)
+    except ValidationError as error:
+        names = {str(one["loc"][0]) for one in error.errors(include_url=False)}
+    issues = [_issue(str(k), value) for k, value in given.items() if str(k) in names]
+    raise ConversionError(issues, file=file, hint=HINT)
+
+
+def _issue(name: str, value: Any) -> Issue:
+    if name in EXPECTED:
+        return Issue("config", name, _as_json(value), EXPECTED[name])
+    near = get_close_matches(name, EXPECTED, 1)
+    return Issue("config", name, "no such limit", near="".join(near))
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(value, default=repr)

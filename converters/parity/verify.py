@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from converters.dialects.asked import Asked, ConfigLike
-from converters.errors import ConversionError, refusal
+from converters.errors import ConversionError, named, refusal
 from converters.extras import MissingExtraError
 from converters.parity.attention import pictures_of
 from converters.parity.case_run import case_check, listed, run_cases
@@ -60,6 +60,7 @@ MOST_INPUTS = 1024
 """Own inputs are compared whole; more of them belong into a list of cases."""
 
 
+@named("verification")
 def verify(
     a: Any,
     b: Any,
