@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from converters.conversion import convert
     from converters.errors import ConversionError, Issue
     from converters.inspection import Inspection, inspect
+    from converters.parity.assertion import assert_parity
     from converters.parity.record import ParityReport
     from converters.parity.verify import verify
     from converters.report import ConversionReport
@@ -24,6 +25,7 @@ __all__ = [
     "Issue",
     "ParityReport",
     "__version__",
+    "assert_parity",
     "convert",
     "inspect",
     "verify",
@@ -35,6 +37,7 @@ _HOMES = {
     "Inspection": "inspection",
     "Issue": "errors",
     "ParityReport": "parity.record",
+    "assert_parity": "parity.assertion",
     "convert": "conversion",
     "inspect": "inspection",
     "verify": "parity.verify",

@@ -99,6 +99,12 @@ def test_converters_brings_no_framework():
     assert not imported(code) & (FRAMEWORKS | {"torch_vit", "keras_vit"})
 
 
+def test_the_start_of_the_pytest_plugin_brings_nothing():
+    alone = imported("import pytest")
+    with_plugin = imported("import pytest, converters.pytest_plugin")
+    assert with_plugin - alone == {"converters"}
+
+
 def test_inspect_brings_no_framework(tmp_path):
     from safetensors.numpy import save_file
 
@@ -181,6 +187,9 @@ UPWARD = {
 }
 """Functions that may import `converters`."""
 
+PLUGIN = "converters/pytest_plugin/"
+"""Imported by pytest alone, so that it may import that."""
+
 PROCESSES = {"converters/parity/worker.py"}
 """Programs of a process of their own, which nothing imports."""
 
@@ -191,7 +200,8 @@ def test_source_imports_only_what_it_may(package):
         name = path.relative_to(ROOT).as_posix()
         if name in PROCESSES:
             continue
-        assert tops(path, at_import=True) <= MAY[package], name
+        more = {"pytest"} if name.startswith(PLUGIN) else set()
+        assert tops(path, at_import=True) <= MAY[package] | more, name
         inside = INSIDE[package]
         if inside is not None:
             assert tops(path, at_import=False) <= MAY[package] | inside, name

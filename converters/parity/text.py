@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from converters.parity.record import (
     MEANINGS,
@@ -27,18 +27,15 @@ def _lines(report: ParityReport) -> Iterator[str]:
     yield report.sentence
     for operand in (report.a, report.b):
         yield _operand(operand)
-    rows = [_row(group) for group in _groups(report.checks)]
+    rows = check_lines(report.checks)
     if rows:
         yield ""
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
-        for row in rows:
-            cells = [f"{c:<{w}}" for c, w in zip(row[:-1], widths, strict=True)]
-            yield "  ".join([*cells, row[-1]]).rstrip()
+        yield from rows
     causes = report.divergences
     if causes:
         yield ""
         for found in causes[:SHOWN]:
-            yield f"Likely cause: {_cause(found)}."
+            yield f"Likely cause: {cause(found)}."
         if len(causes) > SHOWN:
             yield f"... and {len(causes) - SHOWN} more in the record (--json)."
     of = {
@@ -53,8 +50,8 @@ def _lines(report: ParityReport) -> Iterator[str]:
             yield f"  {meaning}: {MEANINGS[meaning]}"
 
 
-def _cause(found: Divergence) -> str:
-    """Who, where and why."""
+def cause(found: Divergence) -> str:
+    """Where a difference begins, in whom and why."""
     begins = f"the difference begins at {found.tap}. " if found.tap else ""
     who = f"{found.subject}: " if found.subject else ""
     return f"{who}{begins}{found.explanation}"
@@ -69,13 +66,35 @@ def _operand(operand: Operand) -> str:
     )
 
 
-def _groups(checks: Iterable[Check]) -> list[list[Check]]:
-    """Checks that share a line: those that failed none, of what passed one each."""
+def check_lines(checks: Iterable[Check], alike: bool = False) -> list[str]:
+    """Checks as aligned lines.
+
+    Args:
+        checks: What was looked at.
+        alike: Whether all have one status: it is not repeated then, and failed checks
+            share a line for all kinds of input.
+    """
+    rows = [_row(group) for group in _groups(checks, alike)]
+    return columns([row[1:] for row in rows] if alike else rows)
+
+
+def columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of equally many cells as lines, the cells below each other."""
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    return [
+        "  ".join(f"{c:<{w}}" for c, w in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def _groups(checks: Iterable[Check], alike: bool) -> list[list[Check]]:
+    """Checks that share a line; what could not be checked shares none."""
     found: dict[tuple[object, ...], list[Check]] = {}
+    single = ("not checked",) if alike else ("failed", "not checked")
     for i, check in enumerate(checks):
         if check.status == "reported" and check.level != "config" and not check.message:
             continue
-        alone = i if check.status in ("failed", "not checked") else -1
+        alone = i if check.status in single else -1
         key = (check.level, check.name, check.subject, check.status, alone)
         found.setdefault(key, []).append(check)
     return list(found.values())
