@@ -1,6 +1,8 @@
 """Weights between PyTorch and Keras Vision Transformers, checked on the way.
 
 Everything here is imported when it is first used; no framework comes with it.
+
+PYTEST_DONT_REWRITE: with a plugin in it, pytest would warn if this is imported before.
 """
 
 from __future__ import annotations

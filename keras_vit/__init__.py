@@ -2,6 +2,8 @@
 
 Shapes: B batch, C channels, N tokens, D embed_dim, H heads, E head_dim, P prefix
 tokens. Images are channels last, (B, *spatial, C).
+
+PYTEST_DONT_REWRITE: with a plugin in it, pytest would warn if this is imported before.
 """
 
 from keras_vit.feature_extractor import FeatureExtractor, feature_extractor

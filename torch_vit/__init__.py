@@ -2,6 +2,8 @@
 
 Shapes: B batch, C channels, N tokens, D embed_dim, H heads, E head_dim, P prefix
 tokens. Images are channels first, (B, C, *spatial).
+
+PYTEST_DONT_REWRITE: with a plugin in it, pytest would warn if this is imported before.
 """
 
 from torch_vit.vit import ViT

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 import tomllib
 from collections.abc import Callable
@@ -54,6 +55,14 @@ def test_the_entry_point_is_the_plugin() -> None:
     plugin = import_module(name)
     assert plugin.pytest_addoption
     assert plugin.assert_parity
+
+
+def test_packages_may_be_imported_before_pytest_starts() -> None:
+    """pytest would warn of it, of every package that comes with a plugin."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    for package in project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]:
+        tree = ast.parse((ROOT / package / "__init__.py").read_text("utf-8"))
+        assert "PYTEST_DONT_REWRITE" in (ast.get_docstring(tree) or ""), package
 
 
 def test_choices_are_those_of_verify() -> None:
