@@ -47,9 +47,8 @@ class Suite(pytest.Collector):
             yield FilePart.from_parent(
                 self, name=name, text=text, run=run, work=self.work
             )
-        if self.work.level != "weights":
-            for backend in self.work.backends:
-                yield Backend.from_parent(self, name=backend, work=self.work)
+        for backend in self.work.backends:
+            yield Backend.from_parent(self, name=backend, work=self.work)
 
 
 class Backend(pytest.Collector):

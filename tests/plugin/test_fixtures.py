@@ -180,7 +180,10 @@ def test_a_device_that_is_not_there_skips_with_the_reason(
 
 
 def test_the_fixture_asks_as_the_options_say(
-    pytester: pytest.Pytester, run: Run, asked: list[dict[str, Any]]
+    pytester: pytest.Pytester,
+    run: Run,
+    asked: list[dict[str, Any]],
+    installed: Callable[..., None],
 ) -> None:
     pytester.makepyfile(
         """
@@ -191,17 +194,19 @@ def test_the_fixture_asks_as_the_options_say(
             assert_parity("a", "b", level="training")
         """
     )
-    given = ("--parity-backend=torch", "--parity-level=layers", "--parity-dtype")
-    result = run(*given, "bfloat16", "--parity-criteria=limits.json")
-    result.assert_outcomes(passed=2)
+    installed("keras", "jax", "torch")
+    given = ("--parity-backend=torch", "--parity-backend=jax", "--parity-level=layers")
+    more = ("--parity-dtype=bfloat16", "--parity-criteria=limits.json")
+    run(*given, *more).assert_outcomes(passed=3)
     common = {
         "device": "cpu",
         "dtype": "bfloat16",
         "criteria": str(pytester.path / "limits.json"),
     }
     assert asked == [
-        {**common, "level": "layers", "backends": ("torch",)},
+        {**common, "level": "layers", "backends": ("torch", "jax")},
         {**common, "level": "training", "backends": ("torch",)},
+        {**common, "level": "training", "backends": ("jax",)},
     ]
 
 
