@@ -499,6 +499,20 @@ def test_volume_shows_the_middle_along_each_axis():
         assert np.corrcoef(shown.ravel(), middle.ravel())[0, 1] > 0.999
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [(0.0, "equal"), (7.5e-9, "at most 7.5e-9"), (math.nan, "not finite in 1 patch")],
+)
+def test_the_difference_tells_its_size(change, said):
+    """Its colours cannot: their scale is its own."""
+    a = np.full((4, 6), 0.25)
+    b = a.copy()
+    b[2, 3] -= change
+    html = render_html(reports.volume(), [Picture(np.ones((1, 20, 30)), a, b)])
+    found = re.findall(r"<figcaption>(B minus A[^<]*)<", html)
+    assert found == [f"B minus A: {said}"]
+
+
 def test_pictures_of_other_shapes_are_refused():
     grid = np.ones((4, 6))
     with pytest.raises(ValueError, match=r"\(20, 30\) is neither"):

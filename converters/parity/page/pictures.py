@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from converters.extras import optional
-from converters.parity.page.text import number
+from converters.parity.page.text import number, plural
 
 Array = npt.NDArray[np.generic]
 
@@ -88,7 +88,6 @@ class PictureView:
     rows: tuple[tuple[str, tuple[Panel, ...]], ...]
     largest: str
     difference: str
-    equal: bool
 
 
 def views(pictures: Sequence[Picture]) -> list[PictureView]:
@@ -107,7 +106,10 @@ def _view(picture: Picture) -> PictureView:
     apart = b - a
     most = _largest(np.abs(apart))
     whole = np.asarray(picture.input, np.float64)
-    equal = bool(np.array_equal(a, b))
+    said = "equal" if np.array_equal(a, b) else f"at most {number(most)}"
+    if not np.isfinite(apart).all():
+        lost = int((~np.isfinite(apart)).sum())
+        said = f"not finite in {plural(lost, 'patch', 'patches')}"
     rows = []
     for axis, name in enumerate(AXES[a.ndim]):
         given, one, two, delta = whole, a, b, apart
@@ -123,7 +125,7 @@ def _view(picture: Picture) -> PictureView:
         )
         found = [Panel(k, label, _uri(p), width, height) for k, label, p in panels]
         rows.append((name, tuple(found)))
-    return PictureView(picture, tuple(rows), number(top), number(most), equal)
+    return PictureView(picture, tuple(rows), number(top), said)
 
 
 def _largest(values: npt.NDArray[np.float64]) -> float:
