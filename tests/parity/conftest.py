@@ -111,7 +111,8 @@ class Runs:
             pytest.skip(reason)
         if key not in self._done:
             folder = self.folder / "-".join(key)
-            fresh = suite.FRESH if kind == "default" and device == "cpu" else {}
+            drawing = "slow" if backend in suite.COMPILED else "default"
+            fresh = suite.FRESH if kind == drawing and device == "cpu" else {}
             self._done[key] = run_worker(backend, folder, jobs, goldens, device, fresh)
         if note := self._done[key].note:
             pytest.skip(note)

@@ -99,7 +99,7 @@ def run_worker(
             "fresh": {name: config.to_dict() for name, config in fresh.items()},
         }
         (folder / "jobs.json").write_text(json.dumps(spec), "utf-8")
-        command = [sys.executable, "-m", "tests.parity.worker"]
+        command = [sys.executable, "-m", "tests.alone", "tests.parity.worker"]
         command += [str(folder / "jobs.json"), str(folder / "results"), device]
         done = subprocess.run(
             command,

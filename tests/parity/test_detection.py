@@ -13,15 +13,23 @@ from tests.saving.backends import backend_param
 pytest.importorskip("torch")
 
 backends = pytest.mark.parametrize(
-    "backend", [backend_param(name) for name in suite.other_backends()]
+    "backend",
+    [
+        backend_param(name, marks=[pytest.mark.slow] * (name in suite.COMPILED))
+        for name in suite.other_backends()
+    ],
 )
+
+
+def results_of(backend, runs):
+    return runs.slow(backend) if backend in suite.COMPILED else runs.default(backend)
 
 
 @backends
 @pytest.mark.parametrize("mutant", suite.MUTANTS)
 def test_rule_sees_a_mistake(mutant, backend, runs):
     job = suite.mutant_job(mutant, backend)
-    verdicts = runs.verdicts(job, runs.default(backend))
+    verdicts = runs.verdicts(job, results_of(backend, runs))
     assert not all(verdict.passed for verdict in verdicts), f"{mutant} went unseen"
 
 
@@ -29,7 +37,7 @@ def test_rule_sees_a_mistake(mutant, backend, runs):
 def test_a_dropped_key_bias_is_seen_in_the_weights_only(backend, runs):
     """Why outputs are not enough, and every conversion compares the weights."""
     job = suite.mutant_job(suite.UNSEEN[2], backend)
-    assert all(v.passed for v in runs.verdicts(job, runs.default(backend)))
+    assert all(v.passed for v in runs.verdicts(job, results_of(backend, runs)))
     mutated, clean = job.weights(), replace(job, mutant="").weights()
     differing = {n for n in clean if not np.array_equal(clean[n], mutated[n])}
     assert differing == {f"blocks.{i}.attn.qkv.bias" for i in range(job.config.depth)}
@@ -39,7 +47,7 @@ def test_a_dropped_key_bias_is_seen_in_the_weights_only(backend, runs):
 def test_a_wrong_epsilon_needs_faint_inputs(backend, runs):
     """Why there is a low-variance case: on it the mistake is ten times the rounding."""
     job = suite.mutant_job("eps_1e-5", backend)
-    verdicts = runs.verdicts(job, runs.default(backend))
+    verdicts = runs.verdicts(job, results_of(backend, runs))
     assert max(verdict.rms for verdict in verdicts) > 10
 
 

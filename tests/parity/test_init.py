@@ -19,6 +19,22 @@ SIGMAS = 5
 """How far chance may go: one in a million, and the seeds are fixed."""
 
 
+KERAS = pytest.mark.parametrize(
+    "backend",
+    [
+        backend_param(name, marks=[pytest.mark.slow] * (name in suite.COMPILED))
+        for name in BACKENDS
+    ],
+)
+"""JAX compiles every draw for seconds, and keras_vit asks Keras for all of them."""
+
+
+def drawn(backend, name, runs):
+    compiled = backend in suite.COMPILED
+    results = runs.slow(backend) if compiled else runs.default(backend)
+    return results.of(f"fresh/{name}")
+
+
 def problem(values: np.ndarray, init: Init, config) -> str | None:
     """What is wrong with a draw, or None."""
     count, value = values.size, init.value
@@ -72,16 +88,16 @@ def test_torch_draws_what_the_table_says(name):
 
 
 @pytest.mark.parametrize("name", suite.FRESH)
-@pytest.mark.parametrize("backend", [backend_param(backend) for backend in BACKENDS])
+@KERAS
 def test_keras_draws_what_the_table_says(backend, name, runs):
     config = suite.FRESH[name]
-    assert not problems(runs.default(backend).of(f"fresh/{name}"), config)
+    assert not problems(drawn(backend, name, runs), config)
 
 
-@pytest.mark.parametrize("backend", [backend_param(backend) for backend in BACKENDS])
+@KERAS
 def test_no_two_weights_are_the_same_draw(backend, runs):
     for weights in (
-        runs.default(backend).of("fresh/conv mae"),
+        drawn(backend, "conv mae", runs),
         fresh_torch(suite.FRESH["conv mae"]),
     ):
         for part in ("attn.qkv.weight", "mlp.fc1.weight"):

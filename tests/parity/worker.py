@@ -383,8 +383,10 @@ def main() -> None:
                 results.add(f"golden/{case}", run_golden(twin, case))
                 seconds[f"golden/{case}"] = time.process_time() - start
             for name, fields in spec["fresh"].items():
+                start = time.process_time()
                 weights = fresh_weights(ViTConfig.from_dict(fields))
                 results.add(f"fresh/{name}", weights)
+                seconds[f"fresh/{name}"] = time.process_time() - start
             doubled = False
             for job in sorted(jobs, key=lambda job: job.dtype == "float64"):
                 if job.dtype == "float64" and not doubled:

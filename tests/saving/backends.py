@@ -67,7 +67,7 @@ def run_steps(
     folder: Path,
     phase: str,
     steps: list[Step],
-    cache: Path | None = None,
+    quick: bool = False,
 ) -> Results:
     """Runs functions of this package's step modules, one after the other.
 
@@ -78,8 +78,8 @@ def run_steps(
         folder: The process's working folder.
         phase: What the steps are together; `PHASE.json` holds the results.
         steps: (key of the result, `"module:function"`, keyword arguments) of each.
-        cache: Compile quickly: JAX with few optimisations, and what it has compiled
-            is kept here for the other processes.
+        quick: The process is `alone` with its backend, and JAX compiles with few
+            optimisations.
 
     Returns:
         For every key `{"error": traceback or None, "value": what it returned}`.
@@ -98,15 +98,14 @@ def run_steps(
             "CUDA_VISIBLE_DEVICES": "-1",
             "JAX_PLATFORMS": "cpu",
         }
-        if cache is not None:
-            env |= {
-                "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-                "JAX_COMPILATION_CACHE_DIR": str(cache),
-                "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-                "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-            }
+        if quick:
+            env["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
         result = subprocess.run(
-            [sys.executable, "-m", "tests.saving.worker"],
+            [
+                *(sys.executable, "-m"),
+                *(["tests.alone"] * quick),
+                "tests.saving.worker",
+            ],
             input=json.dumps([str(folder), phase, steps]),
             cwd=ROOT,
             env=os.environ | env,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -23,17 +22,33 @@ from tests.saving.backends import (
 from tests.saving.cases import Case, covering, matrix, ways
 
 T = TypeVar("T")
-FOREIGN = 3
-"""Cases of a backend that the others load, too, in the default run."""
+FOREIGN = 2
+"""Cases of a backend that another one loads, too, in the default run."""
 
 LONG = ("pure_dtypes", "int4")
 """Steps of `steps_life.py` that the default run leaves to the slow one."""
 
-TRAINING = ("checkpoint", "resume")
-"""Steps in which every backend goes its own way."""
+TRAINING = "resume"
+"""The step in which every backend goes its own way."""
 
-HANDS = ("tensorflow", "torch", "jax", "torch")
-"""Who takes the next of the shared steps, in turn: torch is more than twice as fast."""
+READER = "jax"
+"""Loads only, in the default run, what the others saved: it compiles for long."""
+
+TENSORFLOW_PROOFS = (
+    "forgotten_child",
+    "order_of_same_shapes",
+    "shifted_names",
+    "changed_file_inside_other_models",
+)
+"""What the guard refuses, one proof of each kind: TensorFlow's in the default run."""
+
+TENSORFLOW_LIVES = (TRAINING, "shared")
+"""Steps of `steps_life.py` that TensorFlow runs in the default run."""
+
+
+def savers() -> list[str]:
+    """Backends that save in the default run."""
+    return [name for name in available() if name != READER] or available()
 
 
 def _compat() -> tuple[tuple[str, str, str], ...]:
@@ -54,67 +69,77 @@ KINDS = {
 COMPAT = _compat()
 
 
-def share(items: Sequence[T], backend: str, every: bool = False) -> Sequence[T]:
-    """What a backend does; in the default run the work is shared among all."""
-    hands = [name for name in HANDS if name in available()]
-    dealt = zip(items, itertools.cycle(hands), strict=False)
-    return items if every else [item for item, name in dealt if name == backend]
+def _shared(names: Sequence[str], tensorflow: Sequence[str], backend: str) -> list[str]:
+    """What a backend does in the default run: TensorFlow this, torch the rest."""
+    if backend not in savers():
+        return []
+    alone = savers() == [backend]
+    first = backend == "tensorflow"
+    return [name for name in names if alone or (name in tensorflow) == first]
 
 
 def cases(backend: str, every: bool = False) -> Sequence[Case]:
     """The cases that a backend saves and loads.
 
-    In the default run they are shared among all, so that every value of every flag is
-    met on every backend; the fastest takes what is not needed for that.
+    In the default run they are shared among those that save, so that every value of
+    every flag is met on every one; the fastest takes what is not needed for that. In
+    the slow run everyone has them all, JAX as many as meet every value.
     """
     if every:
-        return matrix()
+        return covering(matrix()) if backend == READER else matrix()
     left = matrix()
-    for name in ("jax", "tensorflow", "torch"):
-        if name not in available():
-            continue
-        mine = left if name == available()[-1] else covering(left)
+    for name in savers():
+        mine = left if name == savers()[-1] else covering(left)
         if name == backend:
             return mine
         left = tuple(case for case in left if case not in mine)
     return ()
 
 
-def foreign(source: str, every: bool = False) -> Sequence[Case]:
-    """The cases of a backend that the others load, too."""
-    return cases(source, every)[: None if every else FOREIGN]
+def foreign(source: str, backend: str, every: bool = False) -> Sequence[Case]:
+    """The cases of a backend that another one loads, too."""
+    if every:
+        return [case for case in cases(source, every) if case in cases(backend, every)]
+    return cases(source)[: 1 if backend == READER else FOREIGN]
 
 
 def proofs(backend: str, every: bool = False) -> Sequence[str]:
     """The proofs of the guard that a backend runs."""
-    return share(step_names("steps_guard", "check_"), backend, every)
+    names = step_names("steps_guard", "check_")
+    return names if every else _shared(names, TENSORFLOW_PROOFS, backend)
 
 
 def lives(backend: str, every: bool = False) -> Sequence[str]:
     """The steps of `steps_life.py` that a backend runs.
 
-    In the default run without the longest: those of training on every backend, and the
-    others shared among all.
+    In the default run without the longest: that of training on every backend that
+    saves, and the others shared among them.
     """
     names = step_names("steps_life", "make_")
     if every:
         return names
-    shared = [name for name in names if name not in (*LONG, *TRAINING)]
-    mine = {*TRAINING, *share(shared, backend)} if backend in available() else set()
+    names = [name for name in names if name not in LONG]
+    mine = {*_shared(names, TENSORFLOW_LIVES, backend)}
+    if backend in savers():
+        mine.add(TRAINING)
     return [name for name in names if name in mine]
 
 
 def compat(backend: str, every: bool = False) -> Sequence[tuple[str, str, str]]:
-    """The files of earlier releases that a backend loads."""
-    return share(COMPAT, backend, every)
+    """The files of earlier releases that a backend loads; each its part, by default."""
+    hands = available()
+    if every or backend not in hands:
+        return COMPAT if every else ()
+    return COMPAT[hands.index(backend) :: len(hands)]
 
 
 class Runs:
     """The processes of a session, each started when first asked for.
 
-    The default run shares matrix and proofs among the backends, and JAX compiles with
-    few optimisations, once for both processes. The slow one does everything everywhere,
-    as users have it. Backends run side by side, `VIT_DUET_PROCESSES` at a time.
+    The default run shares matrix and proofs among the backends, and each process is
+    `alone` with its own; JAX compiles with few optimisations and saves nothing. The
+    slow run does everything everywhere, as users have it, JAX a part of the matrix.
+    Backends run side by side, `VIT_DUET_PROCESSES` at a time.
 
     Args:
         folder: Where the artifacts go, a folder a backend.
@@ -128,24 +153,26 @@ class Runs:
 
     def made(self, backend: str, every: bool = False) -> Results:
         """The artifacts of a backend."""
-        self._ensure("make", every, available())
+        self._ensure("make", every, self._makers(every))
         return self.done[backend, every, "make"].result()
 
     def loaded(self, backend: str, every: bool = False) -> Results:
         """What a fresh process says about them, and about other files."""
-        self._ensure("make", every, available())
+        self._ensure("make", every, self._makers(every))
         self._ensure("load", every, self.wanted)
         return self.done[backend, every, "load"].result()
 
+    def _makers(self, every: bool) -> list[str]:
+        return available() if every else savers()
+
     def _ensure(self, phase: str, every: bool, backends: Sequence[str]) -> None:
-        cache = None if every else self.folder / "jax-cache"
         with ThreadPoolExecutor(PROCESSES) as pool:  # waits for all at its end
             for backend in backends:
                 if (backend, every, phase) not in self.done:
                     folder = self._folder(backend, every)
                     steps = self._plan(phase, backend, every)
                     self.done[backend, every, phase] = pool.submit(
-                        run_steps, backend, folder, phase, steps, cache
+                        run_steps, backend, folder, phase, steps, not every
                     )
 
     def _plan(self, phase: str, backend: str, every: bool) -> list[Step]:
@@ -155,6 +182,7 @@ class Runs:
         ]
         if phase == "load":
             steps += [
+                *page_steps(backend, every),
                 *self._foreign_steps(backend, every),
                 *_compat_steps(backend, every),
                 *_steps("steps_guard", "check_", proofs(backend, every)),
@@ -177,7 +205,7 @@ class Runs:
             )
             for source in available()
             if source != backend
-            for case in foreign(source, every)
+            for case in foreign(source, backend, every)
         ]
 
 
@@ -188,11 +216,19 @@ def _steps(module: str, prefix: str, names: Sequence[str]) -> list[Step]:
 def _matrix_steps(what: str, backend: str, every: bool) -> list[Step]:
     steps = []
     for case in cases(backend, every):
-        options: dict[str, Any] = {"case": case.name, "config": case.config.to_dict()}
-        if what == "load":
-            options["ways"] = ways(case, every)
+        options: dict[str, Any] = {
+            **{"case": case.name, "config": case.config.to_dict()},
+            "ways": ways(case, every),
+        }
         steps.append((f"{what} {case.name}", f"steps_matrix:{what}", options))
     return steps
+
+
+def page_steps(backend: str, every: bool = False) -> list[Step]:
+    """The code of the page on silent weights; by default on the first backend."""
+    if every:
+        return [("page", "steps_page:example", {}), ("hash", "steps_page:told", {})]
+    return [("page", "steps_page:example", {})] if backend == available()[0] else []
 
 
 def _compat_steps(backend: str, every: bool) -> list[Step]:

@@ -23,13 +23,15 @@ from vit_config import ViTConfig
 SHARD_GB = 16384 / 1024**3  # more than the largest weight
 
 
-def make(case: str, config: dict[str, Any]) -> None:
-    """Saves one case, its weights randomised, and its output."""
+def make(case: str, config: dict[str, Any], ways: Sequence[str]) -> None:
+    """Saves one case for the given ways, its weights randomised, and its output."""
     model = fill(keras_vit.ViT(config))
     store(case, output=run(model, images(model.config)))
     model.save(f"{case}.keras")
-    model.save_weights(f"{case}.weights.h5")
-    model.save_weights(f"{case}.weights.json", max_shard_size=SHARD_GB)
+    if "weights.h5" in ways:
+        model.save_weights(f"{case}.weights.h5")
+    if "weights.json" in ways:
+        model.save_weights(f"{case}.weights.json", max_shard_size=SHARD_GB)
 
 
 def load(case: str, config: dict[str, Any], ways: Sequence[str]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from tests.saving.backends import (
     step_names,
     value_of,
 )
-from tests.saving.conftest import Runs, proofs
+from tests.saving.conftest import TENSORFLOW_PROOFS, Runs, proofs
 
 
 def params(every: bool) -> list[Any]:
@@ -40,4 +40,5 @@ def test_all_proofs_are_shared_out() -> None:
     names = step_names("steps_guard", "check_")
     shared = [name for backend in available() for name in proofs(backend)]
     assert sorted(shared) == sorted(names) or not available()
+    assert set(TENSORFLOW_PROOFS) < set(names)
     assert len(names) == 14
