@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -70,6 +71,12 @@ def asked(config: pytest.Config) -> dict[str, Any]:
         "keras_python": placed(config, "keras_python"),
     }
     return {name: value for name, value in found.items() if value is not None}
+
+
+def in_our_options(text: str) -> str:
+    """Advice for the command line, `--set depth=2`, as it is for pytest."""
+    text = re.sub(r"--from\b", "--dialect", text)
+    return re.sub(r"--(dialect|prefix|config|preset|set)\b", r"--parity-\1", text)
 
 
 def placed(config: pytest.Config, name: str) -> str | None:

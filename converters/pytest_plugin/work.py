@@ -19,7 +19,13 @@ from converters.extras import MissingExtraError
 from converters.parity.criteria import read_criteria
 from converters.parity.failure import command
 from converters.pytest_plugin.backends import chosen
-from converters.pytest_plugin.options import BACKENDS, asked, at, placed
+from converters.pytest_plugin.options import (
+    BACKENDS,
+    asked,
+    at,
+    in_our_options,
+    placed,
+)
 from vit_config import ConfigError
 from vit_config.weights import count_parameters
 
@@ -150,7 +156,8 @@ def start(config: pytest.Config) -> Work:
         read_criteria(running.get("criteria"))
         found = "" if hasattr(config, "workerinput") else _opened(source, reading)
     except REFUSALS as error:
-        raise pytest.UsageError(f"--parity-checkpoint: {error}") from None
+        text = in_our_options(str(error))
+        raise pytest.UsageError(f"--parity-checkpoint: {text}") from None
     backends = chosen(config) or BACKENDS[:1]
     work = Work(source, reading, running, backends, _header(found, running, backends))
     config.add_cleanup(work.close)

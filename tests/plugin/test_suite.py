@@ -149,6 +149,10 @@ def test_the_file_may_be_read_as_the_options_say(
     words = ("--parity-checkpoint=bare.safetensors", "--parity-level=weights")
     missing = run(*words)
     assert missing.ret == USAGE
+    advice = missing.stderr.str()
+    assert "--parity-" in advice.partition("--parity-checkpoint")[2]
+    assert " --config" not in advice
+    assert " --set" not in advice
     config = ("--parity-config=config.json",)
     run(*words, *config).assert_outcomes(passed=2)
     other = run(*words, *config, "--parity-set", "embed_dim=40")
