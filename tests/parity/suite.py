@@ -109,19 +109,22 @@ def output_jobs(case: str, backend: str, everything: bool = False) -> list[Job]:
     """Outputs for the RMS rule."""
     config = CASES[case]
     taps = ("tap",)
-    full = groups(config) if everything or case in FULL else taps
-    many = {"batch": BATCH, "compiled": backend in COMPILED}
+    compiles = backend in COMPILED  # each set of names anew
+    full = taps
+    if case in FULL or (everything and (case in SAMPLE or not compiles)):
+        full = groups(config)
+    many = {"batch": BATCH, "compiled": compiles}
     jobs = [
         Job(case, config, full, **many),
         Job(case, config, full, kind="low_variance", **many),
     ]
     if everything or case in SAMPLE:
-        some = full if case in FULL or backend in COMPILED else taps
+        some = full if case in FULL or compiles else taps
         jobs += [
             Job(case, config, some, kind="large", **many),
             Job(case, config, some, kind="zeros", **many),
         ]
-    closely = FULL if backend in COMPILED else SAMPLE
+    closely = FULL if compiles else SAMPLE
     if everything or case in closely:
         jobs += [Job(case, config, taps, impl="explicit", **many)]
     if everything and case in closely:  # the other way to call: eager, or compiled

@@ -52,7 +52,7 @@ def test_a_wrong_epsilon_needs_faint_inputs(backend, runs):
 
 
 @pytest.mark.slow
-@backends
+@pytest.mark.parametrize("backend", [backend_param("tensorflow")])
 def test_rule_gives_no_false_alarm(backend, runs, capsys):
     """512 correct models, heads of one and two classes among them."""
     jobs, results = suite.clean_jobs(), runs.clean(backend)
