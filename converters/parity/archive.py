@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 import zipfile
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,6 +17,9 @@ Array = NDArray[Any]
 
 _AXES = "|axes"
 _POLL_S = 0.05
+
+KEPT = 2**27
+"""Bytes of an archive that are kept in memory, about."""
 
 
 class Archive:
@@ -64,6 +68,51 @@ class Archive:
             self._part.replace(self._path)
         else:
             self._part.unlink()
+
+
+class Arrays(Mapping[str, Array]):
+    """The arrays of an `.npz`, read when asked for; the last ones are kept.
+
+    A verification asks for the same array several times, and a reference is asked for
+    by every candidate.
+
+    Args:
+        path: The file.
+        kept: Bytes that may be kept.
+    """
+
+    def __init__(self, path: Path, kept: int = KEPT) -> None:
+        self._file = np.load(path, allow_pickle=False)
+        self._room = kept
+        self._kept: OrderedDict[str, Array] = OrderedDict()
+
+    def __getitem__(self, name: str) -> Array:
+        if name in self._kept:
+            self._kept.move_to_end(name)
+            return self._kept[name]
+        found: Array = self._file[name]
+        found.flags.writeable = False
+        if found.nbytes <= self._room:
+            self._kept[name] = found
+            while sum(array.nbytes for array in self._kept.values()) > self._room:
+                self._kept.popitem(last=False)
+        return found
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._file
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._file.files)
+
+    def __len__(self) -> int:
+        return len(self._file.files)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._kept.clear()
+        self._file.close()
 
 
 def widened(array: Array) -> Array:

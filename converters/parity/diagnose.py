@@ -56,6 +56,12 @@ def of_tensors(
 
 def of_config(rows: tuple[ConfigRow, ...]) -> Iterator[Divergence]:
     """The fields that differ; where the source is from explains nothing."""
+    data = [row for row in rows if row.section == "data"]
+    if len(data) > 1 and all(row.b == "null" for row in data):
+        yield Divergence(
+            fields=("data",), explanation="B says nothing of the preprocessing"
+        )
+        rows = tuple(row for row in rows if row not in data)
     for row in rows:
         added = row.section != "architecture" and row.a == "null"
         if row.section == "source" or added:

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from converters.parity.archive import Arrays
 from converters.parity.process import (
     KERAS_WORKER,
     ProcessError,
@@ -62,25 +61,29 @@ class Models:
         reload: bool = True,
     ) -> None:
         self._folder = folder
-        self._device = device
-        self._backends = backends
+        self.device = device
+        self.backends = backends
         self._python = keras_python
         self._files = files
         self._tell = tell
         self._reload = reload
         self._references: dict[Path, Run] = {}
 
-    def run(self, pairs: Sequence[Pair]) -> list[Run]:
+    def run(self, pairs: Sequence[Pair], files: ExitStack | None = None) -> list[Run]:
         """Runs the torch twins of A, and B and A wherever they are to run.
 
         The process of the torch twins and that of one backend work at the same time;
         further backends one after the other, as each takes all cores. The torch twin
         of a plan is not run again by a later call.
 
+        Args:
+            pairs: What to run.
+            files: Closes the files of the candidates' results; None: as all others.
+
         Raises:
             ProcessError: If the torch twins cannot be run.
         """
-        backends = self._backends
+        backends = self.backends
         jobs = self._reference_jobs(pairs)
         with ExitStack() as stack:
             beside = "".join(f" and Keras on {name}" for name in backends[:1])
@@ -89,7 +92,7 @@ class Models:
             torch = stack.enter_context(started(REFERENCE, path, "PyTorch", "torch"))
             first = self._start(stack, pairs, backends[:1])
             told = torch.wait(LIMIT_S)
-            runs = self._runs(pairs, jobs, told)
+            runs = self._runs(pairs, jobs, told, files or self._files)
             self._finish(runs, first)
             for backend in backends[1:]:
                 self._tell(f"running Keras on {backend}")
@@ -114,26 +117,32 @@ class Models:
                 fields = pair.job("A", pair.a, pair.a.canonical(home), "reference")
                 jobs.append(Job(pair, "", fields))
                 planned.add(home)
-            if pair.b.keras is None or not self._backends:
+            if pair.b.keras is None or not self.backends:
                 model = pair.b.canonical(pair.folder)
                 fields = pair.job("B", pair.b, model, "torch-b") | {"oracle": False}
                 jobs.append(Job(pair, "B, torch twin", fields))
         return jobs
 
     def _runs(
-        self, pairs: Sequence[Pair], jobs: Sequence[Job], told: dict[str, Any]
+        self,
+        pairs: Sequence[Pair],
+        jobs: Sequence[Job],
+        told: dict[str, Any],
+        files: ExitStack,
     ) -> dict[Pair, Run]:
         """A run for every pair, with what the torch twins said."""
         for job, said in zip(jobs, told["cases"], strict=True):
             if not job.label:
                 found = Run(files=self._files)
-                found.reference = self._read(job, said, True)
+                found.reference = _read(found, job, said, True)
                 note(found, told, "torch")
                 self._references[job.pair.plan.folder] = found
-        runs = {pair: self._references[pair.plan.folder].another() for pair in pairs}
+        runs = {
+            pair: self._references[pair.plan.folder].another(files) for pair in pairs
+        }
         for job, said in zip(jobs, told["cases"], strict=True):
             if job.label:
-                self._take(runs[job.pair], job, said, True)
+                _take(runs[job.pair], job, said, True)
         return runs
 
     def _start(
@@ -169,7 +178,7 @@ class Models:
                 path,
                 f"Keras ({backend})",
                 backend,
-                device=self._device,
+                device=self.device,
                 python=self._python,
             )
         )
@@ -189,7 +198,7 @@ class Models:
             run.backends += (started.backend,)
         for job, said in zip(started.jobs, told["cases"], strict=True):
             for run in _of(runs, job):
-                self._take(run, job, said, started.backend == "torch")
+                _take(run, job, said, started.backend == "torch")
 
     def _again(self, runs: dict[Pair, Run], backend: str) -> None:
         """Asks models that were saved again once more, in another process."""
@@ -220,27 +229,7 @@ class Models:
                 return
         for job, said in zip(jobs, told["cases"], strict=True):
             for run in _of(runs, job):
-                run.reloads.append(self._compared(run, job, said))
-
-    def _compared(self, run: Run, job: Job, said: dict[str, Any]) -> Check:
-        if "error" in said:
-            return reloaded(job.label, None, said["error"])
-        after = self._read(job, said, False).arrays
-        key = f"set:{RELOADED}:outputs"
-        before = run.subjects[job.label].arrays[key]
-        return reloaded(job.label, after[key].tobytes() == before.tobytes())
-
-    def _take(self, run: Run, job: Job, said: dict[str, Any], torch: bool) -> None:
-        if "error" in said:
-            run.missing[job.label] = said["error"]
-            return
-        run.subjects[job.label] = self._read(job, said, torch)
-        run.jobs[job.label] = job
-
-    def _read(self, job: Job, said: dict[str, Any], torch: bool) -> Answers:
-        path = job.pair.plan.folder / job.fields["answers"]
-        arrays = self._files.enter_context(np.load(path))
-        return Answers(arrays, said.get("digests", {}), torch)
+                run.reloads.append(_compared(run, job, said))
 
 
 def _fields(jobs: Sequence[Job]) -> list[dict[str, Any]]:
@@ -256,3 +245,26 @@ def _of(runs: dict[Pair, Run], job: Job) -> list[Run]:
 
 def _again(job: Job) -> str:
     return f"{Path(job.fields['answers']).with_suffix('')}-again.keras"
+
+
+def _compared(run: Run, job: Job, said: dict[str, Any]) -> Check:
+    if "error" in said:
+        return reloaded(job.label, None, said["error"])
+    after = _read(run, job, said, False).arrays
+    key = f"set:{RELOADED}:outputs"
+    before = run.subjects[job.label].arrays[key]
+    return reloaded(job.label, after[key].tobytes() == before.tobytes())
+
+
+def _take(run: Run, job: Job, said: dict[str, Any], torch: bool) -> None:
+    if "error" in said:
+        run.missing[job.label] = said["error"]
+        return
+    run.subjects[job.label] = _read(run, job, said, torch)
+    run.jobs[job.label] = job
+
+
+def _read(run: Run, job: Job, said: dict[str, Any], torch: bool) -> Answers:
+    path = job.pair.plan.folder / job.fields["answers"]
+    arrays = run.files.enter_context(Arrays(path))
+    return Answers(arrays, said.get("digests", {}), torch)

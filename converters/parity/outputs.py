@@ -51,6 +51,9 @@ OPERATIONS = 300e9
 LEAST_NUMBERS = 512  # independent numbers that are as good as 64 inputs
 HEAD_PATCHES = 16  # as pooling does not care how many there are
 BATCH = 8
+"""Inputs at once, at least; of a small model more, as `batch_of` says."""
+
+BATCH_OPERATIONS = 4e9
 LIMIT_S = 3600
 SEED = 0
 
@@ -184,7 +187,7 @@ def _case(folder: Path, file: Path, config: ViTConfig, dtype: str) -> dict[str, 
         "model": str(file),
         "config": config.to_dict(),
         "inputs": "inputs.npy",
-        "batch": BATCH,
+        "batch": batch_of(config),
     }
     if dtype != "float32":
         case["dtype"] = "float32"
@@ -201,6 +204,12 @@ def _case(folder: Path, file: Path, config: ViTConfig, dtype: str) -> dict[str, 
 def inputs_for(config: ViTConfig) -> int:
     """How many inputs a model gets: 64, fewer if it is large, at least two."""
     return max(2, min(LEAST_INPUTS, int(OPERATIONS / operations(config))))
+
+
+def batch_of(config: ViTConfig) -> int:
+    """How many inputs are computed at once: a small model's cost most by the call."""
+    fitting = int(BATCH_OPERATIONS / operations(config))
+    return max(BATCH, min(LEAST_INPUTS, fitting))
 
 
 def operations(config: ViTConfig) -> float:

@@ -12,8 +12,8 @@ from converters.engine import Array
 from converters.parity.attention import SHOWN
 from converters.parity.inputs import write_sets
 from converters.parity.outputs import (
-    BATCH,
     HEAD_PATCHES,
+    batch_of,
     enough,
     inputs_for,
     operations,
@@ -99,7 +99,7 @@ class Plan:
             "config": config.to_dict(),
             "dtype": self.dtype,
             "device": self.device,
-            "batch": BATCH,
+            "batch": batch_of(config),
             "weights": True,
             "sets": write_sets(self.folder, config, self.seed),
         }

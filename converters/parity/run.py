@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from converters.engine import Array
+from converters.parity.archive import Arrays
 from converters.parity.device import UnavailableError
 from converters.parity.operands import Opened
 from converters.parity.original import run_source, source_label
@@ -128,13 +129,13 @@ class Run:
     files: ExitStack = field(default_factory=ExitStack)
     jobs: dict[str, Job] = field(default_factory=dict)
 
-    def another(self) -> Run:
+    def another(self, files: ExitStack) -> Run:
         """A run that has the same reference and nothing else."""
         return Run(
             self.reference,
             versions=dict(self.versions),
             flags=dict(self.flags),
-            files=self.files,
+            files=files,
         )
 
 
@@ -148,7 +149,7 @@ def run_original(ran: Run, plan: Plan, a: Opened) -> None:
         return
     note(ran, told, "original")
     said = told["cases"][0]
-    arrays = ran.files.enter_context(np.load(plan.folder / job["answers"]))
+    arrays = ran.files.enter_context(Arrays(plan.folder / job["answers"]))
     digests = said.get("digests", {})
     ran.subjects[label] = Answers(arrays, digests, torch=False, original=True)
 

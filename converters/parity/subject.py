@@ -3,40 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
+from converters.engine import Array
 from converters.parity.answers import FAINT, FAINT_KIND
 from converters.parity.archive import as_laid
-from converters.parity.blame import blame, explained, part_of
+from converters.parity.blame import blame, part_of
+from converters.parity.findings import Findings
 from converters.parity.judge import Judge
 from converters.parity.operands import Opened
 from converters.parity.options import Options
+from converters.parity.parts import INPUT
 from converters.parity.plan import Plan
-from converters.parity.record import Check, Divergence, LayerRow
+from converters.parity.reasons import explained
+from converters.parity.record import Divergence, LayerRow
 from converters.parity.run import Answers, Run
 from converters.parity.weights import memory_check
-
-
-@dataclass
-class Findings:
-    """What has been found so far.
-
-    Attributes:
-        checks: Verdicts.
-        parts: Rows of the record by its field.
-        pictures: Inputs with attention maps, which are in no record.
-    """
-
-    checks: list[Check] = field(default_factory=list)
-    parts: dict[str, list[Any]] = field(default_factory=dict)
-    pictures: list[Any] = field(default_factory=list)
-
-    def add(self, part: str, *rows: Any) -> None:
-        """Keeps rows of one kind."""
-        self.parts.setdefault(part, []).extend(rows)
+from vit_config import ViTConfig
 
 
 def judge_subject(
@@ -75,12 +59,13 @@ def judge_subject(
         found.checks += checks
     first = first_wrong(rows)
     if first is not None:
-        wrong = [
-            name
-            for name, (_, _, digest) in a.found.digests.items()
-            if answers.digests.get(name) != digest
-        ]
-        found.add("divergences", _divergence(judge, plan, first, a, wrong))
+        wrong = None
+        if answers.digests:
+            known = a.found.digests.items()
+            same = answers.digests
+            wrong = [name for name, (_, _, sha) in known if same.get(name) != sha]
+        differing = _differing(a.config, opened.config)
+        found.add("divergences", _divergence(judge, plan, first, a, wrong, differing))
     if plan.reaches("gradients"):
         gradients, checks = judge.gradients()
         found.add("gradients", *gradients)
@@ -106,19 +91,30 @@ def first_wrong(rows: Sequence[LayerRow]) -> LayerRow | None:
     return None
 
 
+def _differing(a: ViTConfig, b: ViTConfig) -> set[str]:
+    one, other = a.architecture(), b.architecture()
+    return {name for name in one if one[name] != other.get(name)}
+
+
 def _divergence(
-    judge: Judge, plan: Plan, row: LayerRow, a: Opened, wrong: Sequence[str]
+    judge: Judge,
+    plan: Plan,
+    row: LayerRow,
+    a: Opened,
+    wrong: Sequence[str] | None,
+    differing: set[str],
 ) -> Divergence:
-    hypothesis = ""
-    key = f"forced:{row.inputs}:{row.name}"
-    if row.mode == "forced" and key in judge.given:
-        faint = row.inputs == FAINT_KIND
-        index = 0 if faint else plan.layer_kinds.index(row.inputs)
-        with np.load(plan.folder / f"forced-{index}.npz") as fed:
-            x = as_laid(fed, part_of(row.name, a.config).sources[0])
-        x = x * np.float32(FAINT) if faint else x
-        hypothesis = explained(
-            row.name, a.config, judge.given[key], x, a.found.source.read
+    start = "forced" if row.mode == "forced" else "taps"
+    key = f"{start}:{row.inputs}:{row.name}"
+    reason = None
+    if key in judge.given and (sources := _sources(judge, plan, row, a.config)):
+        reason = explained(
+            row.name,
+            a.config,
+            judge.given[key],
+            sources,
+            a.found.source.read,
+            row.noise,
         )
     return blame(
         subject=judge.subject,
@@ -127,5 +123,23 @@ def _divergence(
         index=judge.where(row),
         config=a.config,
         wrong=wrong,
-        hypothesis=hypothesis,
+        differing=differing,
+        reason=reason,
     )
+
+
+def _sources(
+    judge: Judge, plan: Plan, row: LayerRow, config: ViTConfig
+) -> list[Array] | None:
+    """What a wrong step was fed with: alone by the reference, else by its own model."""
+    names = part_of(row.name, config).sources
+    faint = row.inputs == FAINT_KIND
+    index = 0 if faint else plan.layer_kinds.index(row.inputs)
+    with np.load(plan.folder / f"forced-{index}.npz") as fed:
+        if row.mode == "forced" or names == (INPUT,):
+            found = [as_laid(fed, name) for name in names]
+            return [x * np.float32(FAINT) for x in found] if faint else found
+    keys = [f"taps:{row.inputs}:{name}" for name in names]
+    if not all(key in judge.given for key in keys):
+        return None
+    return [judge.given[key] for key in keys]

@@ -15,15 +15,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from converters.dialects.asked import Asked, ConfigLike
 from converters.errors import ConversionError, named, refusal
 from converters.extras import MissingExtraError
 from converters.parity.attention import pictures_of
 from converters.parity.case_run import case_check, listed, run_cases
-from converters.parity.criteria import Criteria, read_criteria
-from converters.parity.diagnose import of_config, of_tensors
+from converters.parity.criteria import read_criteria
+from converters.parity.findings import Findings, compare_files, not_checked, report_of
 from converters.parity.models import Models
 from converters.parity.operands import Opened, open_operand
 from converters.parity.options import Options, options_of
@@ -32,23 +32,14 @@ from converters.parity.process import ProcessError, chosen_backend, require
 from converters.parity.recheck import asked_before, read_record, recheck
 from converters.parity.record import (
     Check,
-    Level,
     ParityReport,
-    Setting,
-    verdict_of,
 )
 from converters.parity.run import Pair, Run, run_original
-from converters.parity.sentence import sentence
-from converters.parity.subject import Findings, judge_subject
+from converters.parity.subject import judge_subject
 from converters.parity.user_inputs import Written, find_inputs, write_inputs
 from converters.parity.weights import (
     check_geometry,
-    check_tensors,
-    config_checks,
-    config_rows,
-    tensor_rows,
 )
-from converters.version import VERSION
 from vit_config import ViTConfig
 
 if TYPE_CHECKING:
@@ -171,27 +162,17 @@ def verify(
         of_b = open_operand("B", b, asked, folder, stack)
         check_geometry(of_a.config, of_b.config)
         found = Findings()
-        _weights(found, of_a, of_b, limits)
+        compare_files(found, of_a, of_b, limits)
         ran = Run()
         if options.level != "weights":
             ran = _models(found, options, of_a, of_b, folder, stack, tell)
         if pictures is not None:
             pictures += found.pictures
-        report = _report(found, ran, options, of_a, of_b, time.perf_counter() - start)
+        report = report_of(found, ran, options, of_a, of_b, time.perf_counter() - start)
         if record is None:
             return report
         found.checks += recheck(record, report)
-        return _report(found, ran, options, of_a, of_b, time.perf_counter() - start)
-
-
-def _weights(found: Findings, a: Opened, b: Opened, criteria: Criteria) -> None:
-    rows = tensor_rows(a, b)
-    found.add("tensors", *rows)
-    found.checks.append(check_tensors(a, b, rows, criteria))
-    fields = config_rows(a.config, b.config)
-    found.add("config", *fields)
-    found.checks += config_checks(fields, a.config, b.config)
-    found.add("divergences", *of_config(fields), *of_tensors(a, b, rows))
+        return report_of(found, ran, options, of_a, of_b, time.perf_counter() - start)
 
 
 def _models(
@@ -299,46 +280,6 @@ def _backends(
         except ProcessError as error:  # KERAS_BACKEND names none
             raise refusal(str(error), kind="config") from None
     return tuple(dict.fromkeys(usable))
-
-
-def not_checked(level: Level, subject: str, reason: str) -> Check:
-    """A part that was asked for and could not be run."""
-    return Check(
-        level=level,
-        name="all",
-        subject=subject,
-        status="not checked",
-        message=reason,
-    )
-
-
-def _report(
-    found: Findings, ran: Run, options: Options, a: Opened, b: Opened, seconds: float
-) -> ParityReport:
-    verdict = verdict_of(found.checks)
-    return ParityReport(
-        producer=f"vit-duet {VERSION}",
-        verdict=verdict,
-        sentence=sentence(verdict, found.checks, options.level),
-        a=a.operand,
-        b=b.operand,
-        setting=Setting(
-            level=options.level,
-            device=options.device,
-            dtype=options.dtype,
-            backends=ran.backends,
-            against_source=options.against_source,
-            seed=options.seed,
-            inputs=ran.own_inputs,
-            versions=ran.versions,
-            flags=ran.flags,
-            criteria=options.criteria.model_dump(mode="json"),
-            criteria_hash=options.criteria_hash,
-        ),
-        checks=tuple(found.checks),
-        seconds=seconds,
-        **cast("dict[str, Any]", {k: tuple(v) for k, v in found.parts.items()}),
-    )
 
 
 __all__ = ["ConversionError", "ParityReport", "verify"]

@@ -7,6 +7,7 @@ import pytest
 from converters.parity.blame import blame, weights_of
 from converters.parity.page import render_markdown
 from converters.parity.parts import parts
+from converters.parity.reasons import Reason
 from converters.parity.record import Divergence, ParityReport
 from converters.parity.text import as_text
 from tests.laboratory import reports
@@ -15,6 +16,7 @@ from tests.laboratory.common import FLAT, VOLUME
 SUBJECT = "B, Keras on jax"
 TAP = "blocks.1.norm1"
 GAIN = f"{TAP}.weight"
+DROPPING = FLAT.replace(proj_drop_rate=0.1)
 
 
 def of(**more: object) -> Divergence:
@@ -24,21 +26,57 @@ def of(**more: object) -> Divergence:
 
 FOUND = {
     "weight": of(wrong=(GAIN, "head.weight")),
-    "field": of(hypothesis="norm_eps = 0.001"),
+    "field": of(reason=Reason("norm_eps = 0.001", ("norm_eps",))),
+    "unknown": of(wrong=None),
     "step": of(),
     "cumulative": of(forced=False, wrong=("head.weight",)),
+    "config": of(differing={"norm_eps", "act_layer"}),
+    "guess": of(
+        differing={"norm_eps"}, reason=Reason("norm_eps = 0.001", ("norm_eps",))
+    ),
+    "dropout": of(tap="blocks.0.mlp.fc2", forced=False, config=DROPPING),
+    "fed": of(tap="blocks.0.mlp.fc2", config=DROPPING),
 }
 SAID = {
     "weight": (f"Not the reference's in memory: {GAIN}", (GAIN,), ()),
-    "field": ("It is what norm_eps = 0.001 would give", (), ("norm_eps",)),
+    "field": (
+        "It is what norm_eps = 0.001 would give (norm_eps)",
+        (),
+        ("norm_eps",),
+    ),
+    "guess": (
+        "It is what norm_eps = 0.001 would give (norm_eps)",
+        (),
+        ("norm_eps",),
+    ),
+    "config": (
+        "Of this step B's config says another thing: norm_eps",
+        (),
+        ("norm_eps",),
+    ),
+    "dropout": (
+        "Right by itself: is dropout on? proj_drop_rate",
+        (),
+        ("proj_drop_rate",),
+    ),
+    "fed": (
+        "Wrong even if fed with the right input; it depends on mlp_bias",
+        (),
+        ("mlp_bias",),
+    ),
     "step": (
+        "Wrong even if fed with the right input; it depends on norm_eps",
+        (),
+        ("norm_eps",),
+    ),
+    "unknown": (
         f"Wrong even if fed with the right input; it depends on norm_eps, {GAIN}, "
         f"{TAP}.bias",
         (GAIN, f"{TAP}.bias"),
         ("norm_eps",),
     ),
     "cumulative": (
-        f"Wrong fed with what came before; it depends on norm_eps, {GAIN}, {TAP}.bias",
+        "Wrong in the whole model; it depends on norm_eps",
         (),
         ("norm_eps",),
     ),
@@ -48,14 +86,15 @@ SAID = {
 @pytest.mark.parametrize("name", FOUND)
 def test_the_explanation_says_why_and_the_fields_where(name: str) -> None:
     found = FOUND[name]
-    assert (found.subject, found.tap, found.index) == (SUBJECT, TAP, (0, 3, 5))
+    assert (found.subject, found.index) == (SUBJECT, (0, 3, 5))
+    assert found.tap == (TAP if name not in ("dropout", "fed") else "blocks.0.mlp.fc2")
     assert (found.explanation, found.tensors, found.fields) == SAID[name]
 
 
 @pytest.mark.parametrize("config", [FLAT, VOLUME])
 def test_no_step_is_explained_by_where_it_is(config) -> None:
     for part in parts(config):
-        found = of(tap=part.name, config=config)
+        found = of(tap=part.name, config=config, wrong=None)
         assert SUBJECT not in found.explanation
         assert "begins" not in found.explanation
         names = (*found.fields, *found.tensors)
@@ -77,14 +116,15 @@ def test_who_where_and_why_stand_once_on_screen_and_in_the_comment(name: str) ->
         if line.startswith("Likely cause")
     ]
     assert line == (
-        f"Likely cause: {SUBJECT}: the difference begins at {TAP}. {found.explanation}."
+        f"Likely cause: {SUBJECT}: the difference begins at {found.tap}. "
+        f"{found.explanation}."
     )
     (line,) = [
         line
         for line in render_markdown(with_one(found)).splitlines()
         if line.startswith("- **The difference begins at")
     ]
-    assert f"begins at <code>{TAP}</code>.**" in line
+    assert f"begins at <code>{found.tap}</code>.**" in line
     assert line.count(f"({SUBJECT})") == 1
     assert line.count("begins") == 1
     again = ParityReport.from_json(with_one(found).to_json())

@@ -120,7 +120,7 @@ def test_other_and_lost_preprocessing_fails_and_added_is_told(tmp_path: Path) ->
     bare = save(tmp_path / "c.keras", FLAT)
     lost = verify(a, bare, level="weights")
     assert lost.verdict == "failed"
-    assert {d.fields for d in lost.divergences} == {("data.mean",), ("data.std",)}
+    assert [d.fields for d in lost.divergences] == [("data",)]
     added = verify(bare, a, level="weights")
     assert added.verdict == "passed"
     told = [check for check in added.checks if check.name == "data"]
