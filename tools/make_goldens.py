@@ -1,4 +1,4 @@
-r"""Makes the golden outputs of `tests/golden` with the real libraries.
+r"""Makes `converters/parity/selftest/goldens`: what the real libraries compute.
 
 Run in an environment of its own, from the root of the repository:
 
@@ -46,6 +46,8 @@ from vit_config import ViTConfig  # noqa: E402
 FORMAT = 1
 BATCH = 64
 """Inputs per kind: as many as the RMS rule wants pooled logits from."""
+
+FOLDER = ROOT / "converters" / "parity" / "selftest" / "goldens"
 
 Outputs = dict[str, Tensor]
 
@@ -1480,7 +1482,7 @@ def make(case: Case) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=ROOT / "tests" / "golden")
+    parser.add_argument("--out", type=Path, default=FOLDER)
     parser.add_argument("--only", help="make the cases whose name contains this")
     options = parser.parse_args()
     torch.set_num_threads(1)  # one order of summation

@@ -19,12 +19,13 @@ from converters.cli.common import (
     From,
     Prefix,
     Preset,
-    Source,
     refusals,
 )
 
 if TYPE_CHECKING:
     from converters.parity.page import Picture
+
+from converters.cli.self_test import check_alone, tried
 
 Text = Optional[str]  # noqa: UP045  (typer reads annotations at run time)
 File = Optional[Path]  # noqa: UP045
@@ -41,8 +42,13 @@ class Levels(StrEnum):
 
 
 def verify(
-    a: Source,
-    b: Annotated[str, typer.Argument(help="What shall be the same model as A.")],
+    ctx: typer.Context,
+    a: Annotated[
+        Text, typer.Argument(help="A file or folder of weights, or hf://org/name.")
+    ] = None,
+    b: Annotated[
+        Text, typer.Argument(help="What shall be the same model as A.")
+    ] = None,
     config: Config = None,
     preset: Preset = None,
     changes: Changes = None,
@@ -119,6 +125,14 @@ def verify(
     markdown: Annotated[
         File, typer.Option(metavar="OUT.md", help="Write a comment; - prints it.")
     ] = None,
+    self_test: Annotated[
+        bool,
+        typer.Option(
+            "--self-test",
+            help="Try this checker on this machine: recorded outputs of the libraries, "
+            "faults, clean pairs. Needs no A and B; minutes for each --backend.",
+        ),
+    ] = False,
     force: Force = False,
 ) -> None:
     """Check whether two models are the same, and record what was checked.
@@ -132,7 +146,19 @@ def verify(
     from converters.parity.text import as_text
     from converters.parity.verify import verify as run
 
+    if self_test:
+        with refusals(), named("self-test"), status() as tell:
+            check_alone(ctx)
+            text, passed = tried(backend or (), device, seed, json_, force, tell)
+        typer.echo(text)
+        raise typer.Exit(0 if passed else REFUSED)
     with refusals(), named("verification"), status() as tell:
+        if a is None or b is None:
+            raise refusal(
+                "two models are needed, A and B",
+                kind="config",
+                hint="vit-duet verify A B; --self-test alone needs none.",
+            )
         if case_rows is not None and cases is None:
             raise refusal("--case-rows is for --cases", kind="config")
         if include_inputs and report is None:

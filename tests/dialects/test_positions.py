@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors import safe_open
 
 from converters.dialects import positions
+from converters.parity.selftest.recorded import FOLDER
 from vit_config import ViTConfig
-
-GOLDEN = Path(__file__).parent.parent / "golden"
 
 
 @pytest.mark.parametrize(
@@ -23,7 +21,7 @@ GOLDEN = Path(__file__).parent.parent / "golden"
     ],
 )
 def test_table(case: str, make: object, apart: float) -> None:
-    with safe_open(GOLDEN / f"{case}.safetensors", "numpy") as file:
+    with safe_open(FOLDER / f"{case}.safetensors", "numpy") as file:
         wanted = file.get_tensor("weights/pos_embed")
         config = ViTConfig.from_dict(json.loads(file.metadata()["golden"])["config"])
     made = make(config)  # type: ignore[operator]

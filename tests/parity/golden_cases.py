@@ -19,16 +19,14 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors import safe_open
 
+from converters.parity.selftest.recorded import FOLDER
 from tests.fill import FAINT, fill_weights, image
 from vit_config import ViTConfig
-
-FOLDER = Path(__file__).resolve().parent.parent / "golden"
 
 EPS32 = 2.0**-23
 RMS_LIMIT = 2.0

@@ -15,12 +15,13 @@ from typing import Any
 
 import pytest
 
+from converters.parity.selftest.recorded import FOLDER
 from vit_config import ViTConfig
 from vit_config.dialects import huggingface, lucidrains, monai, timm, torchvision
 from vit_config.dialects.core import REQUIRED, Spec, plain
 from vit_config.dialects.huggingface_models import MODELS
 
-GOLDENS = sorted((Path(__file__).parents[1] / "golden").glob("*.safetensors"))
+GOLDENS = sorted(FOLDER.glob("*.safetensors"))
 TORCH_NORM = type("LayerNorm", (), {"__module__": "torch.nn"})
 
 # Not what a model computes at its own size: how it starts, and how it is resized.
