@@ -6,6 +6,7 @@ A case is a dict of JSON, its files lie beside it. What it may ask for:
   give the tokens and all taps of; `head`: a file of tokens for the head alone;
 - `sets`: `{kind: file}`, inputs (B, C, *spatial): `set:KIND:outputs`, `set:KIND:tokens`
   unless nothing pools them, `set:KIND:pooled`, the head's input, where there is a head;
+- `tokens_of`: of which kinds more than the outputs is wanted, by default of all;
 - `taps`: `{kind: n}`, every tap for the first n inputs of that set: `taps:KIND:TAP`;
 - `attention`: `{kind: n}`, what the last block attends to in the first n inputs of
   that set: `attention:KIND`, (n, *grid), see `converters.parity.attention`;
@@ -176,8 +177,15 @@ class Case:
         if fields.get("head"):
             found = self._batched(runner.head, self._load(fields["head"]))
             self._archive.add(f"{prefix}head", found)
-        for kind, file in fields.get("sets", {}).items():
-            self._set(runner, f"{prefix}set:{kind}:", self._load(file), once)
+        sets = fields.get("sets", {})
+        more = set(fields.get("tokens_of", sets))
+        for kind, file in sets.items():
+            name, x = f"{prefix}set:{kind}:", self._load(file)
+            if once or kind in more:
+                self._set(runner, name, x, once)
+            else:
+                found = self._batched(runner.outputs, x)
+                self._archive.add(f"{name}outputs", found)
         for kind, count in fields.get("attention", {}).items() if not prefix else ():
             x = self._load(fields["sets"][kind])[:count]
             # One by one: of a volume's tokens, all pairs are many.

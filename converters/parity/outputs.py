@@ -7,7 +7,7 @@ of the conversion. The judge is the RMS rule (`converters.parity.rms`):
 
 - the final tokens, and their largest error;
 - the model's outputs. How many inputs a model gets depends on its size, at most 64 and
-  about `OPERATIONS` in all: 64 for a small model, 8 for a ViT-B on images of 224;
+  about `OPERATIONS` in all: 64 for a small model, 4 for a ViT-B on images of 224;
 - logits, where those are too few numbers to be judged: the head alone, on 64 sets of
   noise in the tokens' place.
 """
@@ -45,7 +45,7 @@ from converters.parity.rms import (
 from vit_config import ViTConfig
 
 REFERENCE = "converters.parity.reference"
-OPERATIONS = 300e9
+OPERATIONS = 150e9
 """Multiplications and additions of all inputs together, about: seconds, not minutes."""
 
 LEAST_NUMBERS = 512  # independent numbers that are as good as 64 inputs

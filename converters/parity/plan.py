@@ -105,6 +105,8 @@ class Plan:
         }
         if self.own:
             case["sets"][OWN] = OWN_FILE
+        if operations(config) >= SMALL:  # tokens cost a large model another pass
+            case["tokens_of"] = [*LAYER_KINDS, OWN]
         if self.attention:
             kind = OWN if self.own else "structured"
             case["attention"] = {kind: min(SHOWN, len(self._inputs(case, kind)))}

@@ -182,7 +182,7 @@ def test_number_of_inputs_follows_the_size():
     base = ViTConfig.preset("vit-b16-224")
     # 17.5 thousand million multiply-adds in the literature (Touvron et al., 2021).
     assert math.isclose(operations(base) / 2, 17.5e9, rel_tol=0.02)
-    assert inputs_for(base) == 8
+    assert inputs_for(base) == 4
     assert inputs_for(base.replace(img_size=1024)) == 2
 
 
