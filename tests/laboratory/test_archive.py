@@ -9,7 +9,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from converters.parity.archive import Archive, as_laid, await_file
+from converters.parity.archive import Archive, Arrays, as_laid, await_file
 
 
 def test_numpy_reads_what_was_written(tmp_path):
@@ -69,3 +69,22 @@ def test_waiting_for_a_file(tmp_path):
     thread.join()
     with pytest.raises(TimeoutError, match=r"y was not there after 0.1 s"):
         await_file(tmp_path / "y", 0.1)
+
+
+def test_arrays_are_read_once_and_the_last_ones_are_kept(tmp_path):
+    values = {name: np.full(4, i, np.float32) for i, name in enumerate("abc")}
+    with Archive(tmp_path / "x.npz") as archive:
+        for name, array in values.items():
+            archive.add(name, array)
+    with Arrays(tmp_path / "x.npz", kept=2 * 16) as arrays:
+        assert list(arrays) == list("abc") and len(arrays) == 3
+        assert "b" in arrays and "d" not in arrays
+        first = {name: arrays[name] for name in "ab"}
+        assert arrays["a"] is first["a"]
+        np.testing.assert_array_equal(arrays["c"], values["c"])
+        assert arrays["a"] is first["a"], "asked for after b"
+        assert arrays["b"] is not first["b"]
+        with pytest.raises(ValueError, match="read-only"):
+            arrays["b"][0] = 7
+        with pytest.raises(KeyError):
+            arrays["d"]

@@ -34,6 +34,7 @@ FOUND = {
     "guess": of(
         differing={"norm_eps"}, reason=Reason("norm_eps = 0.001", ("norm_eps",))
     ),
+    "other": of(differing={"norm_eps"}, reason=Reason("no norm", ("act_layer",))),
     "dropout": of(tap="blocks.0.mlp.fc2", forced=False, config=DROPPING),
     "fed": of(tap="blocks.0.mlp.fc2", config=DROPPING),
 }
@@ -50,6 +51,11 @@ SAID = {
         ("norm_eps",),
     ),
     "config": (
+        "Of this step B's config says another thing: norm_eps",
+        (),
+        ("norm_eps",),
+    ),
+    "other": (
         "Of this step B's config says another thing: norm_eps",
         (),
         ("norm_eps",),

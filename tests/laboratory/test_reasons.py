@@ -153,6 +153,8 @@ def test_a_residual_without_one_of_its_summands(base):
         assert words in found.words
         assert found.tensors and all("blocks.1." in name for name in found.tensors)
     noise = image(branch.shape, 7)
+    near = branch + np.float32(1e-3) * noise
+    assert reason(base, part.name, near, taps) is None, "near is not the same"
     assert reason(base, part.name, around + noise, taps) is None
 
 

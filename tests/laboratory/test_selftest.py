@@ -193,7 +193,9 @@ def test_recorded_cases_are_of_every_library_with_its_version():
 def test_a_twin_meets_what_libraries_recorded_and_a_wrong_one_does_not(
     backend, tmp_path
 ):
-    for one, ratio in ratios(("monai_3d_tanh", "timm_reg"), backend, "cpu", tmp_path):
+    for one, ratio in ratios(
+        ("monai_3d_tanh", "hf_videomae"), backend, "cpu", tmp_path
+    ):
         assert ratio <= 2, one.case
         wrong = one.exact.astype(np.float32) * np.float32(1 + 1e-4)
         assert one.ratio(wrong) > 2, one.case
