@@ -13,7 +13,7 @@ def sentence(verdict: Verdict, checks: Iterable[Check], level: Level) -> str:
     if verdict == "failed":
         failed = [check for check in checks if check.status == "failed"]
         first = failed[0]
-        what = " ".join(filter(None, (first.name, _on(first.inputs))))
+        what = f"{first.name}{_on(first)}"
         about = f" ({first.subject})" if first.subject not in ("", "B") else ""
         more = f"; {len(failed) - 1} more checks failed" if len(failed) > 1 else ""
         if all(check.meaning == "source" for check in failed):
@@ -49,5 +49,7 @@ def _worst(checks: Iterable[Check]) -> Check | None:
     return max(judged, key=lambda check: check.ratio or 0.0, default=None)
 
 
-def _on(inputs: str) -> str:
-    return f"on {inputs}" if inputs else ""
+def _on(check: Check) -> str:
+    if not check.inputs:
+        return ""
+    return f"{',' if check.name.endswith(' on') else ' on'} {check.inputs}"
