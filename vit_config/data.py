@@ -55,6 +55,9 @@ class DataConfig(_Section):
         crop_pct: Fraction of the resized image that the crop keeps, in (0, 1].
         crop_mode: `"center"` (shortest edge, then center crop), `"squash"` (both
             edges to the target size) or `"border"` (longest edge, then padding).
+        crop_start: Where the crop begins if half a pixel is left over: `"round"` (to
+            the even one: torchvision, timm) or `"floor"` (transformers). None is read
+            as `"round"`.
         axes: 3D only. Anatomical or temporal meaning of the spatial axes in tensor
             order, for example `("X", "Y", "Z")` or `("T", "H", "W")`.
         orientation: 3D only. Orientation code of those axes, for example `"RAS"`.
@@ -68,6 +71,7 @@ class DataConfig(_Section):
     interpolation: Interpolation | None = None
     crop_pct: Annotated[float, Field(gt=0, le=1)] | None = None
     crop_mode: Literal["center", "squash", "border"] | None = None
+    crop_start: Literal["round", "floor"] | None = None
     axes: StrTuple | None = None
     orientation: str | None = None
     spacing_mm: FloatTuple | None = None

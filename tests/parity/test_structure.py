@@ -36,6 +36,7 @@ KERAS_NAMES = {
 KERAS_METHODS = {
     *("build", "get_config", "from_config"),
     *("used_bias", "quantize"),  # Linear: LoRA and quantisation are Keras' own
+    *("compute_output_shape", "matrices"),  # Preprocess: images of no fixed size
     "_add_token",  # torch makes a Parameter in one expression
 }
 TORCH_METHODS = {

@@ -180,3 +180,8 @@ def test_images_come_out_as_the_library_prepares_them(kind: str, tmp_path: Any) 
     # PIL and torchvision round their filters differently: some grey levels at most.
     assert np.abs(made - expected).mean() < 0.02
     assert np.abs(made - expected).max() < 8 / 255 / min(found.std)
+
+
+def test_transformers_cuts_off_half_a_pixel_before_a_crop() -> None:
+    assert data(CROPPED).crop_start == "floor"
+    assert data(VIT).crop_start is None  # there is no crop

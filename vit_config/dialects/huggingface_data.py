@@ -218,4 +218,6 @@ def _crop(v: Mapping[str, Any], square: bool) -> dict[str, Any]:
         pct, mode = rows, "squash"
     if not 0 < pct <= 1:
         raise Refused(f"a crop of {pct:.3g} times it")
-    return {"crop_pct": pct, "crop_mode": mode}
+    found = {"crop_pct": pct, "crop_mode": mode}
+    # Its processors cut half a pixel off, PIL's and torchvision's alike.
+    return {**found, "crop_start": "floor"} if v["do_center_crop"] else found
