@@ -11,20 +11,22 @@ from converters.parity.selftest.trial import Outcome
 
 OURS: dict[str, Callable[[Outcome], bool]] = {
     "verify": lambda one: one.caught,
-    "weights": lambda one: bool({"weights", "refused"} & set(one.found_by)),
+    "files": lambda one: bool({"weights", "config", "refused"} & set(one.found_by)),
     "outputs": lambda one: "logits" in one.found_by,
     "layers": lambda one: "layers" in one.found_by,
 }
 """Whether a fault was found, by all of `verify` and by each level alone."""
 
 NOTE = f"""\
-`verify` is all of `--level layers`; *weights*, *outputs* and *layers* is what each of
-its parts finds alone. *Blame* counts the faults of which nothing but the place is
-blamed; *first step* the same of the first wrong step, of the faults that have one: what
-is known without comparing files. The common checks get the same outputs on the same
-noise: `allclose` with rtol 1e-5 and the stated atol, a KL divergence of at most
-{LARGEST_KL:g} nats for each input, and the same largest logit for each input; the last
-two only of models with logits. Counts are faults **found**.
+`verify` is all of `--level layers`; *files* (weights, also in memory, and configs),
+*outputs* and *layers* are what each of its parts finds alone. *Blame* counts the faults
+of which nothing but the place is blamed; *first step* the same of the first wrong step,
+of the faults that have one: what is known without comparing files. The common checks
+get the same outputs on the same noise: `allclose` with rtol 1e-5 and the stated atol, a
+KL divergence of at most {LARGEST_KL:g} nats for each input, and the same largest logit
+for each input; the last two only of models with logits. Counts are faults **found**.
+Where a fault changes which weights there are (one block more, no positions), these are
+blamed beside the field, which counts as wrong here.
 """
 
 

@@ -69,14 +69,25 @@ class Outcome:
         return bool(self.found_by or self.problem)
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
+        """For JSON: what there is; of a fault no ratios, and no blame that is right."""
+        found = {name: value for name, value in asdict(self).items() if value != ()}
+        if self.right:
+            found.pop("tensors", None)
+            found.pop("fields", None)
+        if self.step_right:
+            found.pop("step", None)
+        found.pop("largest")
+        if not self.fault:
+            found["largest"] = {k: float(f"{v:.4g}") for k, v in self.largest.items()}
+        empty: tuple[Any, ...] = (None, {}, "")
+        return {n: v for n, v in found.items() if n == "fault" or v not in empty}
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Self:
         """What `to_dict` gave."""
         lists = ("found_by", "tensors", "fields", "step")
-        return cls(**{**fields, **{name: tuple(fields[name]) for name in lists}})
+        made = {name: tuple(fields.get(name, ())) for name in lists}
+        return cls(**{**fields, **made})
 
 
 def options(level: str = "layers", seed: int = 0, device: str = "cpu") -> Options:
