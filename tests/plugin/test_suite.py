@@ -240,10 +240,12 @@ def test_nothing_is_left_on_the_disk(
 
 @pytest.mark.slow
 def test_processes_of_xdist_share_the_tests(
-    pytester: pytest.Pytester, vit: Path
+    pytester: pytest.Pytester, vit: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A scope is a backend, or the files, and its work is done by one process."""
     pytest.importorskip("xdist")
+    # Named below: installed, the plugin would load itself under its other name.
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v"]
     command += ["-p", "converters.pytest_plugin", "-p", "xdist", "-n", "2"]
     command += ["--dist", "loadscope", "--parity-checkpoint=vit.safetensors"]
