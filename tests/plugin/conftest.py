@@ -11,7 +11,8 @@ from tests.plugin.common import Run
 def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs pytest in this process, in an empty folder, with this plugin alone."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    for name in ("PYTEST_ADDOPTS", "CI", "BUILD_NUMBER"):  # these show more lines
+        monkeypatch.delenv(name, raising=False)
 
     def run(*words: object) -> pytest.RunResult:
         plugin = ("-p", "converters.pytest_plugin", "-p", "no:cacheprovider")

@@ -109,7 +109,7 @@ def test_every_option_has_the_prefix(run: Run) -> None:
             ("keras", "jax", "torch"),
             ["torch", "jax"],
         ),
-        (("--parity-keras-python", sys.executable), (), ["tensorflow"]),
+        ((f"--parity-keras-python={sys.executable}",), (), ["tensorflow"]),
     ],
 )
 def test_backends_are_those_named_or_installed(
