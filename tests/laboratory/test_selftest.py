@@ -39,6 +39,10 @@ SOME = (
 )
 
 
+LONGER = "schema/depth+1"
+"""Found, and blamed on more than its field: on the weights of the added block, too."""
+
+
 def outcomes(base: str, names: list[str], backend: str, folder: Path) -> list[Outcome]:
     """Done once in a test run."""
     kept = folder / "outcomes.json"
@@ -62,20 +66,27 @@ def of_family(base: str, family: str) -> str:
 def tried(tmp_path_factory) -> list[Outcome]:
     base = "2D classification"
     names = [*SOME, of_family(base, "schema flag"), of_family(base, "element"), ""]
-    names += [of_family(base, "rules swapped"), "data/dropped"]
+    names += [of_family(base, "rules swapped"), "data/dropped", LONGER]
     folder = tmp_path_factory.mktemp("tried")
     return outcomes(base, names, "torch", folder)
 
 
 @pytest.mark.parametrize("backend", [backend_param("torch")])
 def test_every_fault_is_found_and_its_place_blamed(backend, tried):
-    faults = [one for one in tried if one.fault]
+    faults = [one for one in tried if one.fault not in ("", LONGER)]
     assert len(faults) >= 12
     for one in faults:
         assert one.caught and not one.problem, one
         assert one.right, one
         if one.fault.startswith("runtime/"):
             assert one.step_right, one
+
+
+@pytest.mark.parametrize("backend", [backend_param("torch")])
+def test_a_blame_of_more_than_the_place_counts_as_wrong(backend, tried):
+    (longer,) = (one for one in tried if one.fault == LONGER)
+    assert longer.caught and longer.right is False
+    assert longer.fields == ("depth",) and longer.tensors
 
 
 @pytest.mark.parametrize("backend", [backend_param("torch")])
