@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -108,7 +109,7 @@ def test_a_fault_of_the_running_model_is_not_found_in_the_files(backend, tried):
 def test_between_faults_the_clean_model_passes(backend, tried):
     """A fault leaves nothing behind in the process."""
     (clean,) = (one for one in tried if not one.fault)
-    assert not clean.caught and clean.right is None
+    assert clean.passed and clean.right is None
     assert clean.largest["outputs"] == clean.largest["each step alone"] == 1.0
     assert all(clean.common.values()) and clean.common.keys() >= {"KL", "atol 1e-4"}
 
@@ -118,7 +119,7 @@ def test_clean_models_of_any_config_pass(backend, tmp_path):
     found = list(clean_pairs(range(5000, 5003), (backend,), tmp_path))
     assert len({one.base for one in found}) == 3
     for one in found:
-        assert not one.caught, one
+        assert one.passed, one
         assert 0 < one.largest["outputs"] <= 2
 
 
@@ -129,6 +130,14 @@ def test_every_runtime_fault_is_found_on_tensorflow(backend, base, tmp_path):
     names = [fault.name for fault in faults_of(BASES[base], "runtime")]
     for one in of_base(base, names, backend, tmp_path):
         assert one.caught and one.right and one.step_right, one
+
+
+def test_what_could_not_be_run_is_neither_found_nor_passed():
+    one = Outcome("3D features", "runtime/no positions", "jax", (), problem="no jax")
+    assert not one.caught and not one.passed
+    text = page([one, replace(one, fault="")], "keras 3", "As it ran.")
+    assert "Not found: `runtime/no positions` (3D features)." in text
+    assert "1 not passed" in text
 
 
 # ---- what is drawn ------------------------------------------------------------------

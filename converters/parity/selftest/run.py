@@ -213,9 +213,9 @@ def _of_clean(found: Outcome) -> Item:
         kind="clean",
         name=found.base,
         backend=found.backend,
-        passed=not found.caught,
+        passed=found.passed,
         ratio=found.largest.get("outputs"),
-        message=said if found.caught else "",
+        message="" if found.passed else said,
     )
 
 

@@ -113,7 +113,7 @@ def _alarms(clean: Sequence[Outcome]) -> list[str]:
     """How many correct pairs were not passed, and how near the limits they came."""
     if not clean:
         return ["No clean pairs were run."]
-    alarms = [one for one in clean if one.caught]
+    alarms = [one for one in clean if not one.passed]
     bound = upper_bound(len(alarms), len(clean))
     lines = [
         "| backend | pairs | alarms | outputs | steps alone | from the input on |",
@@ -121,7 +121,7 @@ def _alarms(clean: Sequence[Outcome]) -> list[str]:
     ]
     for backend in dict.fromkeys(one.backend for one in clean):
         some = [one for one in clean if one.backend == backend]
-        cells = [backend, str(len(some)), str(sum(one.caught for one in some))]
+        cells = [backend, str(len(some)), str(sum(not one.passed for one in some))]
         cells += [
             _largest(some, name)
             for name in ("outputs", "each step alone", "from the input on")

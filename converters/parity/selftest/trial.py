@@ -22,7 +22,7 @@ from converters.parity.options import Options, options_of
 from converters.parity.plan import Plan
 from converters.parity.record import Check, Divergence
 from converters.parity.run import Pair, Run
-from converters.parity.selftest.common_checks import passed
+from converters.parity.selftest.common_checks import passed as of_common
 from converters.parity.subject import judge_subject
 from converters.parity.weights import check_geometry
 
@@ -65,8 +65,13 @@ class Outcome:
 
     @property
     def caught(self) -> bool:
-        """Whether `verify` did not pass it."""
-        return bool(self.found_by or self.problem)
+        """Whether a check failed; what could not be run found nothing."""
+        return bool(self.found_by)
+
+    @property
+    def passed(self) -> bool:
+        """Whether everything was run and nothing failed."""
+        return not self.found_by and not self.problem
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: what there is; of a fault no ratios, and no blame that is right."""
@@ -90,14 +95,14 @@ class Outcome:
         return cls(**{**fields, **made})
 
 
-def options(level: str = "layers", seed: int = 0, device: str = "cpu") -> Options:
+def options(device: str) -> Options:
     """What is asked in a trial.
 
     Keras on torch has to give torch's very bits by default. Here it has not: what is
     tried are the limits that every backend is held to.
     """
     return options_of(
-        level=level,
+        level="layers",
         backends=(),
         keras_python=None,
         device=device,
@@ -107,7 +112,7 @@ def options(level: str = "layers", seed: int = 0, device: str = "cpu") -> Option
         threshold=None,
         against_source=False,
         include_inputs=False,
-        seed=seed,
+        seed=0,
         criteria=Criteria(same_bits_on_torch=False),
         criteria_hash="",
     )
@@ -129,7 +134,7 @@ class Trial:
     ) -> None:
         self.name = name
         self.model = model
-        self.options = options(device=models.device)
+        self.options = options(models.device)
         self._models = models
         self._folder = folder
         self._clean = _written(model, folder / "clean.keras")
@@ -205,7 +210,7 @@ class Trial:
             key = "set:noise:outputs"
             config = self.model.config
             logits = config.num_classes > 0 and config.head_act is None
-            common = passed(run.reference.arrays[key], answers.arrays[key], logits)
+            common = of_common(run.reference.arrays[key], answers.arrays[key], logits)
         blames: list[Divergence] = found.parts.get("divergences", [])
         steps = [one for one in blames if one.tap]
         tensors, fields = _blamed(blames)
