@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,8 @@ from converters.parity.process import (
     write_job,
 )
 from converters.parity.record import Check
-from converters.parity.run import (
-    LIMIT_S,
-    REFERENCE,
-    RELOADED,
-    Answers,
-    Job,
-    Pair,
-    Run,
-    note,
-    reloaded,
-)
+from converters.parity.reload import Reloads, saved_again
+from converters.parity.run import LIMIT_S, REFERENCE, Answers, Job, Pair, Run, note
 
 
 @dataclass(frozen=True)
@@ -67,6 +59,7 @@ class Models:
         self._files = files
         self._tell = tell
         self._reload = reload
+        self._reloads = Reloads(folder, partial(self._worker, files))
         self._references: dict[Path, Run] = {}
 
     def run(self, pairs: Sequence[Pair], files: ExitStack | None = None) -> list[Run]:
@@ -91,6 +84,9 @@ class Models:
             path = write_job(self._folder / "reference.json", _fields(jobs))
             torch = stack.enter_context(started(REFERENCE, path, "PyTorch", "torch"))
             first = self._start(stack, pairs, backends[:1])
+            if first is not None:
+                first.worker.wait_beside(torch)
+                self._load_again(first)
             told = torch.wait(LIMIT_S)
             runs = self._runs(pairs, jobs, told, files or self._files)
             self._finish(runs, first)
@@ -99,9 +95,15 @@ class Models:
                 with ExitStack() as own_stack:
                     more = self._start(own_stack, pairs, (backend,))
                     self._finish(runs, more)
-        for backend in backends if self._reload else ():
-            self._again(runs, backend)
+                    self._load_again(more)
         return list(runs.values())
+
+    def reloaded(self, run: Run) -> list[Check]:
+        """Whether the models of a run gave the same bits after they were saved again.
+
+        They are loaded beside whatever else is done; this waits for them.
+        """
+        return self._reloads.checks(run)
 
     def _reference_jobs(self, pairs: Sequence[Pair]) -> list[Job]:
         """The torch twin of each plan that has none yet, and of B where Keras has no B.
@@ -167,9 +169,17 @@ class Models:
         for job in jobs:
             job.fields["alone"] = True
             if self._reload:
-                job.fields["resave"] = _again(job)
+                job.fields["resave"] = saved_again(job)
         path = write_job(self._folder / f"{backend}.json", _fields(jobs))
         return _Started(backend, jobs, self._worker(stack, path, backend))
+
+    def _load_again(self, started: _Started | None) -> None:
+        """Begins to load what was saved again; what failed is told by `_finish`."""
+        if started is None or not self._reload:
+            return
+        with suppress(ProcessError):
+            cases = started.worker.wait(0)["cases"]
+            self._reloads.begin(started.backend, started.jobs, cases)
 
     def _worker(self, stack: ExitStack, path: Path, backend: str) -> Worker:
         return stack.enter_context(
@@ -200,37 +210,6 @@ class Models:
             for run in _of(runs, job):
                 _take(run, job, said, started.backend == "torch")
 
-    def _again(self, runs: dict[Pair, Run], backend: str) -> None:
-        """Asks models that were saved again once more, in another process."""
-        keep = ("folder", "config", "dtype", "device", "batch")
-        jobs = []
-        for pair, run in runs.items():
-            for role in ("A", "B"):
-                before = run.jobs.get(f"{role}, Keras on {backend}")
-                if before is None or before.pair is not pair:
-                    continue
-                fields = {k: v for k, v in before.fields.items() if k in keep}
-                fields["sets"] = {RELOADED: before.fields["sets"][RELOADED]}
-                fields["model"] = str(before.pair.plan.folder / _again(before))
-                fields["answers"] = f"{before.fields['answers']}.again"
-                jobs.append(Job(before.pair, before.label, fields))
-        if not jobs:
-            return
-        self._tell(f"loading what Keras on {backend} saved again")
-        path = write_job(self._folder / f"again-{backend}.json", _fields(jobs))
-        with ExitStack() as stack:
-            worker = self._worker(stack, path, backend)
-            try:
-                told = worker.wait(LIMIT_S)
-            except ProcessError as error:
-                for job in jobs:
-                    for run in _of(runs, job):
-                        run.reloads.append(reloaded(job.label, None, str(error)))
-                return
-        for job, said in zip(jobs, told["cases"], strict=True):
-            for run in _of(runs, job):
-                run.reloads.append(_compared(run, job, said))
-
 
 def _fields(jobs: Sequence[Job]) -> list[dict[str, Any]]:
     return [job.fields for job in jobs]
@@ -241,19 +220,6 @@ def _of(runs: dict[Pair, Run], job: Job) -> list[Run]:
     if job.label.startswith("B"):
         return [runs[job.pair]]
     return [run for pair, run in runs.items() if pair.plan is job.pair.plan]
-
-
-def _again(job: Job) -> str:
-    return f"{Path(job.fields['answers']).with_suffix('')}-again.keras"
-
-
-def _compared(run: Run, job: Job, said: dict[str, Any]) -> Check:
-    if "error" in said:
-        return reloaded(job.label, None, said["error"])
-    after = _read(run, job, said, False).arrays
-    key = f"set:{RELOADED}:outputs"
-    before = run.subjects[job.label].arrays[key]
-    return reloaded(job.label, after[key].tobytes() == before.tobytes())
 
 
 def _take(run: Run, job: Job, said: dict[str, Any], torch: bool) -> None:

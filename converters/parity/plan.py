@@ -35,7 +35,7 @@ With a small epsilon a gradient that is zero up to rounding, as that of a key bi
 moves its weight by a whole step of either sign.
 """
 
-TAP_BYTES = 3e8
+TAP_BYTES = 1.5e8
 """About as much memory as the intermediate results of one kind of input may take."""
 
 OWN, OWN_FILE = "own", "own.npy"

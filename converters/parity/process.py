@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -34,6 +35,7 @@ PACKAGES = ("vit_config", "torch_vit", "keras_vit", "converters")
 KERAS_WORKER = "converters.parity.worker"
 LAYER_INPUTS = 64
 LIMIT_S = 600
+POLL_S = 0.05
 
 
 class ProcessError(RuntimeError):
@@ -242,6 +244,11 @@ class Worker:
         text = self._said.read_text("utf-8", "replace")
         said: dict[str, Any] = json.loads(text.strip().splitlines()[-1])
         return said
+
+    def wait_beside(self, other: Worker) -> None:
+        """Waits until it is done, or another has failed that it may be waiting for."""
+        while self._process.poll() is None and not other._process.poll():
+            time.sleep(POLL_S)
 
     def stop(self) -> None:
         """Ends it, if it still runs."""

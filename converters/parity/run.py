@@ -17,10 +17,7 @@ from converters.parity.device import UnavailableError
 from converters.parity.operands import Opened
 from converters.parity.original import run_source, source_label
 from converters.parity.plan import Plan
-from converters.parity.process import (
-    ProcessError,
-)
-from converters.parity.record import Check
+from converters.parity.process import ProcessError
 from converters.version import VERSION
 
 REFERENCE = "converters.parity.reference"
@@ -103,7 +100,6 @@ class Run:
         reference: The torch twin of A: in the asked type, and exact.
         subjects: Answers by subject.
         missing: Why a subject has none.
-        reloads: Whether models gave the same bits after they were saved again.
         versions: Of every package that took part.
         flags: What sets the arithmetic.
         backends: Keras backends that ran.
@@ -115,7 +111,6 @@ class Run:
     reference: Answers = _NOTHING
     subjects: dict[str, Answers] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
-    reloads: list[Check] = field(default_factory=list)
     versions: dict[str, str] = field(
         default_factory=lambda: {
             "vit-duet": VERSION,
@@ -152,22 +147,6 @@ def run_original(ran: Run, plan: Plan, a: Opened) -> None:
     arrays = ran.files.enter_context(Arrays(plan.folder / job["answers"]))
     digests = said.get("digests", {})
     ran.subjects[label] = Answers(arrays, digests, torch=False, original=True)
-
-
-def reloaded(label: str, same: bool | None, problem: str = "") -> Check:
-    """Whether a model gave the same bits after it was saved and loaded again."""
-    if same is False:
-        problem = "other outputs after saving and loading in a new process"
-    return Check(
-        level="reload",
-        name="outputs after saving and loading",
-        inputs=RELOADED,
-        subject=label,
-        meaning="reload",
-        status="passed" if same else "failed",
-        message=problem,
-        same_bits=same,
-    )
 
 
 def note(ran: Run, told: dict[str, Any], name: str) -> None:

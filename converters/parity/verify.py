@@ -231,7 +231,7 @@ def _models(
                 message="none shown: no B ran whose grid of patches is A's",
             )
         )
-    found.checks += ran.reloads
+    found.checks += models.reloaded(ran)
     if cases is not None:
         tell("running the cases")
         summaries, checks = run_cases(

@@ -1,4 +1,4 @@
-"""Workers do not outlive the process that started them."""
+"""Workers do not outlive the process that started them, nor keep it waiting."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
+
+from converters.parity.process import ProcessError, started
 
 PARENT = """
 import sys, time
@@ -35,3 +38,17 @@ def test_a_killed_parent_takes_its_worker_along(tmp_path: Path) -> None:
     for process in alive:
         process.kill()
     assert gone
+
+
+def test_nobody_waits_for_a_worker_that_waits_for_a_failed_one(tmp_path: Path) -> None:
+    sleeps, fails = tmp_path / "sleeps.json", tmp_path / "fails.json"
+    module = "tests.laboratory.sleeper"
+    with (
+        started(module, sleeps, "sleeper", "torch") as sleeper,
+        started("tests.laboratory.absent", fails, "absent", "torch") as absent,
+    ):
+        sleeper.wait_beside(absent)
+        with pytest.raises(ProcessError, match="absent failed in its process"):
+            absent.wait(0)
+        with pytest.raises(ProcessError, match="sleeper was not done"):
+            sleeper.wait(0)
