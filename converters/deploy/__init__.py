@@ -1,0 +1,1 @@
+"""Using a converted model: prediction, features, and files that run without us."""

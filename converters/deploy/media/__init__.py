@@ -1,0 +1,1 @@
+"""Files as cameras and scanners write them, to arrays."""
