@@ -13,6 +13,8 @@ from converters.version import VERSION as __version__
 
 if TYPE_CHECKING:
     from converters.conversion import convert
+    from converters.deploy.predict import predict
+    from converters.deploy.predictions import Predictions
     from converters.errors import ConversionError, Issue
     from converters.inspection import Inspection, inspect
     from converters.parity.assertion import assert_parity
@@ -26,10 +28,12 @@ __all__ = [
     "Inspection",
     "Issue",
     "ParityReport",
+    "Predictions",
     "__version__",
     "assert_parity",
     "convert",
     "inspect",
+    "predict",
     "verify",
 ]
 
@@ -39,9 +43,11 @@ _HOMES = {
     "Inspection": "inspection",
     "Issue": "errors",
     "ParityReport": "parity.record",
+    "Predictions": "deploy.predictions",
     "assert_parity": "parity.assertion",
     "convert": "conversion",
     "inspect": "inspection",
+    "predict": "deploy.predict",
     "verify": "parity.verify",
 }
 

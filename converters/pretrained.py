@@ -66,10 +66,14 @@ def load_torch(
     seed = int(torch.randint(_SEEDS, ())) if num_classes else 0
     steps = Steps(num_classes=num_classes, image_size=image_size, seed=seed)
     with read_checked(source, steps=steps) as found:
-        dtype = getattr(torch, found.dtype)
-        state = {
-            name: _to_torch(found.source.read(name), dtype) for name in found.digests
-        }
+        return torch_model(cls, found)
+
+
+def torch_model(cls: Any, found: Checked) -> Any:
+    """A torch twin with weights that were checked, in their type."""
+    torch = optional("torch", "torch")
+    dtype = getattr(torch, found.dtype)
+    state = {name: _to_torch(found.source.read(name), dtype) for name in found.digests}
     model = cls(found.config, device="meta", dtype=dtype)
     model.load_state_dict(state, strict=True, assign=True)
     return model
@@ -109,17 +113,22 @@ def load_keras(
     twin("keras_vit")
     import keras
 
-    from keras_vit.init import no_init
-
     seed = int(keras.random.randint((), 0, _SEEDS)) if num_classes else 0
     steps = Steps(num_classes=num_classes, image_size=image_size, seed=seed)
     with read_checked(source, steps=steps) as found:
-        with no_init():
-            model = cls(found.config, dtype=found.dtype)
-        weights = {model.relative_path(weight): weight for weight in model.weights}
-        taken = Pipe(found.source, KERAS.plan(found.config))
-        for weight in weight_table(found.config):
-            weights[weight.path].assign(taken.read(weight.path))
+        return keras_model(cls, found)
+
+
+def keras_model(cls: Any, found: Checked) -> Any:
+    """A Keras twin with weights that were checked, in their type."""
+    from keras_vit.init import no_init
+
+    with no_init():
+        model = cls(found.config, dtype=found.dtype)
+    weights = {model.relative_path(weight): weight for weight in model.weights}
+    taken = Pipe(found.source, KERAS.plan(found.config))
+    for weight in weight_table(found.config):
+        weights[weight.path].assign(taken.read(weight.path))
     return model
 
 

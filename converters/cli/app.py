@@ -30,6 +30,7 @@ from converters.cli.common import (
     progress_bar,
     refusals,
 )
+from converters.cli.predict import predict
 from converters.cli.verify import verify
 
 if TYPE_CHECKING:
@@ -153,6 +154,7 @@ def convert(
 
 
 app.command()(verify)
+app.command()(predict)
 
 
 @app.command()

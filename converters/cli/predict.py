@@ -1,0 +1,119 @@
+"""`vit-duet predict`."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated, Optional
+
+import typer
+
+from converters.cli.common import (
+    REFUSED,
+    Changes,
+    Config,
+    From,
+    Json,
+    Prefix,
+    Preset,
+    Source,
+    refusals,
+)
+
+Backend = Annotated[
+    Optional[str],  # noqa: UP045  (typer reads the annotation at run time)
+    typer.Option(
+        help="Run the Keras twin: on tensorflow, jax or torch. Without: the torch "
+        "twin, but Keras for a .keras."
+    ),
+]
+Device = Annotated[str, typer.Option(help="Of the torch twin: cpu or cuda.")]
+BatchSize = Annotated[
+    int, typer.Option(metavar="N", min=1, help="Inputs of one call of the model.")
+]
+
+
+def predict(
+    model: Source,
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT...", help="Pictures, volumes, arrays, folders, patterns."
+        ),
+    ],
+    config: Config = None,
+    preset: Preset = None,
+    changes: Changes = None,
+    from_: From = None,
+    prefix: Prefix = None,
+    backend: Backend = None,
+    device: Device = "cpu",
+    top_k: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Classes to show of each input.")
+    ] = 5,
+    batch_size: BatchSize = 8,
+    as_json: Json = False,
+) -> None:
+    """Ask a model about pictures, volumes or arrays.
+
+    They get the preprocessing that the model's config states; a model that states none
+    is refused. The exit code is 1 if any of them could not be read.
+    """
+    from converters.deploy.predict import predict as run
+    from converters.dialects.asked import parse_changes
+
+    with refusals(as_json), file_bar("predict", quiet=as_json) as show:
+        found = run(
+            model,
+            inputs,
+            config=config,
+            preset=preset,
+            changes=parse_changes(changes or []),
+            from_dialect=from_,
+            prefix=prefix,
+            backend=backend,
+            device=device,
+            top_k=top_k,
+            batch_size=batch_size,
+            progress=show,
+        )
+    if as_json:
+        typer.echo(found.to_json())
+    else:
+        terminal = sys.stdout.isatty()
+        width = shutil.get_terminal_size().columns if terminal else 10_000
+        typer.echo(found.text(width, terminal))
+    if not found.ok:
+        raise typer.Exit(REFUSED)
+
+
+@contextmanager
+def file_bar(
+    label: str, quiet: bool = False
+) -> Iterator[Callable[[int, int], None] | None]:
+    """A bar of files with their rate and the time that remains, on a terminal only."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TaskProgressColumn(text_format="", show_speed=True),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(label, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

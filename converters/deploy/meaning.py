@@ -1,0 +1,107 @@
+"""What the outputs of a model mean, and what a user says of that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from converters.errors import ConversionError, Issue
+from vit_config import ConfigError, ViTConfig
+from vit_config.preprocess import make_plan
+
+MEANING = ("data", "labels", "problem_type")
+"""Fields that change no weight and no output of the network."""
+
+
+def parted(changes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Changes of the network, and changes of what its inputs and outputs mean.
+
+    The second may name one part of `data`: `{"data.mean": [0.5, 0.5, 0.5]}`.
+    """
+    meaning = {k: v for k, v in changes.items() if k.partition(".")[0] in MEANING}
+    return {k: v for k, v in changes.items() if k not in meaning}, meaning
+
+
+def stated(config: ViTConfig, meaning: Mapping[str, Any]) -> ViTConfig:
+    """The config with what the user says of inputs and outputs.
+
+    Raises:
+        ConfigError: If that is no field, or no value of it.
+    """
+    if not meaning:
+        return config
+    told = {"data": config.to_dict()["data"]}
+    told |= {name: value for name, value in meaning.items() if "." not in name}
+    for name, value in meaning.items():
+        field, dot, part = name.partition(".")
+        if not dot:
+            continue
+        if field != "data" or not isinstance(told["data"], dict | None):
+            raise ConfigError([f"{name}: only fields of data have parts"])
+        told["data"] = {**(told["data"] or {}), part: value}
+    return config.replace(**told)
+
+
+def check_images(config: ViTConfig) -> None:
+    """Refuses images for a model that does not state its preprocessing.
+
+    Raises:
+        ConversionError: With every field that is missing, and how to state it.
+    """
+    try:
+        make_plan(config)
+    except ConfigError as error:
+        issues = []
+        for line in error.problems:
+            name, _, text = line.partition(": ")
+            issues.append(Issue("config", name, text))
+        raise ConversionError(
+            issues,
+            hint="State what the model was trained with, each by --set (changes= in "
+            "Python): --set data.interpolation=bicubic --set data.crop_pct=0.9 "
+            f"--set 'data.mean=[...]', {config.in_chans} numbers.",
+        ) from None
+
+
+def probability(config: ViTConfig) -> tuple[str, str]:
+    """How the head's outputs become probabilities.
+
+    Returns:
+        `"softmax"` or `"sigmoid"`, and empty; or empty, and why there are none.
+    """
+    if not config.num_classes:
+        return "", "the model has no head"
+    if config.head_act is not None:
+        return "", f"the head ends in {config.head_act}, which gives no logits"
+    if config.problem_type is None:
+        return "", (
+            "the model does not state its problem_type; "
+            "--set problem_type=single_label or multi_label states it"
+        )
+    if config.problem_type == "regression":
+        return "", "problem_type is regression"
+    if config.problem_type == "multi_label":
+        return "sigmoid", ""
+    if config.num_classes == 1:
+        return "", "the softmax of one class is always 1"
+    return "softmax", ""
+
+
+def probabilities(logits: NDArray[Any], how: str) -> NDArray[np.float64]:
+    """Logits (..., classes) as probabilities, in float64.
+
+    Args:
+        logits: What the head gives.
+        how: `"softmax"` or `"sigmoid"`.
+    """
+    x = logits.astype(np.float64)
+    if how == "softmax":
+        grown = np.exp(x - x.max(axis=-1, keepdims=True))
+        found: NDArray[np.float64] = grown / grown.sum(axis=-1, keepdims=True)
+        return found
+    # Both halves without an overflow.
+    small = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1 / (1 + small), small / (1 + small))

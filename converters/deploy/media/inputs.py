@@ -1,0 +1,208 @@
+"""A user's files as inputs of a model: pictures, volumes and arrays."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import io
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from converters.deploy.media.picture import SUFFIXES, read_picture
+from converters.deploy.media.prepare import prepare
+from converters.engine import count_nonfinite
+from converters.errors import ConversionError, Issue, printable, refusal
+from converters.parity import arrays
+from converters.parity.user_inputs import ARRAYS, KNOWN, suffix, unusable
+from vit_config import ViTConfig
+from vit_config.preprocess import Plan, make_plan
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file to read.
+
+    Attributes:
+        path: Where it is.
+        name: What it is called: as it was given, or its path in the folder that was.
+    """
+
+    path: Path
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One input as the model takes it.
+
+    Attributes:
+        values: float32 (C, *spatial).
+        notes: What was done that the user may not expect.
+    """
+
+    values: Array
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What one file holds.
+
+    Attributes:
+        inputs: One, or those of an array.
+        sha256: Of the file's bytes.
+    """
+
+    inputs: tuple[Input, ...]
+    sha256: str
+
+
+def find_entries(named: Iterable[str | os.PathLike[str]]) -> tuple[Entry, ...]:
+    """Lists the inputs among files, folders and patterns (`scans/**/*.png`).
+
+    Folders are searched through and through, and sorted by path; what is no input is
+    left out there, and refused where it was named itself.
+
+    Raises:
+        ConversionError: With every name that is nothing, every pattern that nothing
+            matches, and every folder without inputs.
+    """
+    found: list[Entry] = []
+    issues: list[Issue] = []
+    for name in named:
+        path = Path(name)
+        if path.is_dir():
+            inside = walk(path)
+            found += [Entry(path / part, os.path.join(name, part)) for part in inside]  # noqa: PTH118
+            if not inside:
+                issues.append(_empty(path))
+        elif not path.exists() and glob.has_magic(str(name)):
+            matched = sorted(glob.glob(str(name), recursive=True))  # noqa: PTH207
+            inputs = [m for m in matched if suffix(Path(m)) and Path(m).is_file()]
+            found += [Entry(Path(match), match) for match in inputs]
+            if not inputs:
+                text = f"matches {len(matched)} files, no input" if matched else ""
+                issues.append(Issue("file", str(name), text or "matches no file"))
+        elif problem := unusable(path):
+            issues.append(problem)
+        else:
+            found.append(Entry(path, str(name)))
+    if issues:
+        raise ConversionError(issues)
+    if not found:
+        raise refusal("no inputs were named", kind="config")
+    return tuple(found)
+
+
+def walk(folder: Path) -> list[str]:
+    """Paths of all inputs in a folder, relative to it, `/` between parts, sorted.
+
+    Raises:
+        ConversionError: If a folder in it cannot be listed.
+    """
+    found = []
+
+    def stop(error: OSError) -> None:
+        raise refusal(f"cannot be listed: {error.strerror}", file=str(error.filename))
+
+    for here, _, names in os.walk(folder, onerror=stop):
+        inside = Path(here).relative_to(folder)
+        for name in names:
+            if suffix(Path(name)) and (Path(here) / name).is_file():
+                found.append((inside / name).as_posix())
+    return sorted(found)
+
+
+def _empty(path: Path) -> Issue:
+    what = "a folder without inputs" if any(path.iterdir()) else "an empty folder"
+    return Issue("file", path.name or str(path), what, f"files of {', '.join(KNOWN)}")
+
+
+def are_pictures(entries: Iterable[Entry]) -> bool:
+    """Whether any of them is a picture."""
+    return any(suffix(entry.path) in SUFFIXES for entry in entries)
+
+
+class InputReader:
+    """Reads files as inputs of one model; may be used from several threads.
+
+    Args:
+        config: Of the model.
+    """
+
+    def __init__(self, config: ViTConfig) -> None:
+        self._config = config
+        self._plan: Plan | None = None
+
+    def __call__(self, path: Path, name: str = "", most: int | None = None) -> Read:
+        """The inputs of one file.
+
+        Args:
+            path: The file.
+            name: What to call it in messages.
+            most: Refuse a file with more inputs.
+
+        Raises:
+            ConversionError: If it cannot be read, does not fit the model, or holds NaN
+                or infinite numbers.
+            ConfigError: If it is a picture, and the config does not state its
+                preprocessing.
+            MissingExtraError: If the library that reads it is not installed.
+        """
+        called = Path(name or path.name)
+        kind = suffix(path)
+        try:
+            if kind in ARRAYS:
+                count = arrays.count_arrays(path, self._config)
+                if most is not None and count > most:
+                    raise refusal(f"{count} inputs; at most {most}", file=called)
+                inputs = tuple(Input(x) for x in self._array(path))
+                with path.open("rb") as stream:
+                    digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            elif kind in SUFFIXES:
+                data = path.read_bytes()
+                inputs = (self._picture(called, data),)
+                digest = hashlib.sha256(data).hexdigest()
+            else:
+                inputs = (self._volume(path),)
+                with path.open("rb") as stream:
+                    digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        except OSError as error:
+            text = f"unreadable: {error.strerror or printable(error, 200)}"
+            raise refusal(text, file=called) from None
+        for one in inputs:
+            nan, infinite = count_nonfinite(one.values)
+            if nan or infinite:
+                text = f"{nan} NaN and {infinite} infinite numbers"
+                raise refusal(text, file=called)
+        return Read(inputs, digest)
+
+    def _array(self, path: Path) -> Iterator[Array]:
+        return arrays.read_array(path, self._config)
+
+    def _picture(self, called: Path, data: bytes) -> Input:
+        config = self._config
+        if config.spatial_dims != 2:
+            size = " x ".join(map(str, config.img_size))
+            text = f"a picture; the model takes inputs of {size}"
+            raise refusal(text, file=called)
+        if self._plan is None:
+            self._plan = make_plan(config)
+        found = read_picture(called, config.in_chans, stream=io.BytesIO(data))
+        return Input(prepare(found.levels, self._plan), found.notes)
+
+    def _volume(self, path: Path) -> Input:
+        config = self._config
+        if config.spatial_dims != 3:
+            size = " x ".join(map(str, config.img_size))
+            raise refusal(f"a volume; the model takes inputs of {size}", file=path)
+        raise refusal(
+            "volumes are not read yet; preprocess it, and pass a .npy", file=path
+        )
