@@ -13,6 +13,7 @@ from converters.version import VERSION as __version__
 
 if TYPE_CHECKING:
     from converters.conversion import convert
+    from converters.deploy.embed import EmbedReport, embed
     from converters.deploy.predict import predict
     from converters.deploy.predictions import Predictions
     from converters.errors import ConversionError, Issue
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ConversionError",
     "ConversionReport",
+    "EmbedReport",
     "Inspection",
     "Issue",
     "ParityReport",
@@ -32,6 +34,7 @@ __all__ = [
     "__version__",
     "assert_parity",
     "convert",
+    "embed",
     "inspect",
     "predict",
     "verify",
@@ -40,12 +43,14 @@ __all__ = [
 _HOMES = {
     "ConversionError": "errors",
     "ConversionReport": "report",
+    "EmbedReport": "deploy.embed",
     "Inspection": "inspection",
     "Issue": "errors",
     "ParityReport": "parity.record",
     "Predictions": "deploy.predictions",
     "assert_parity": "parity.assertion",
     "convert": "conversion",
+    "embed": "deploy.embed",
     "inspect": "inspection",
     "predict": "deploy.predict",
     "verify": "parity.verify",

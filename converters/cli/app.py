@@ -30,6 +30,7 @@ from converters.cli.common import (
     progress_bar,
     refusals,
 )
+from converters.cli.embed import embed
 from converters.cli.predict import predict
 from converters.cli.verify import verify
 
@@ -155,6 +156,7 @@ def convert(
 
 app.command()(verify)
 app.command()(predict)
+app.command()(embed)
 
 
 @app.command()

@@ -116,4 +116,14 @@ def file_bar(
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(label, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        begun = False
+
+        def show(done: int, total: int) -> None:
+            nonlocal begun
+            if begun:
+                bar.update(task, completed=done)
+            else:  # what an earlier run did is no speed of this one
+                bar.reset(task, completed=done, total=total)
+            begun = True
+
+        yield show

@@ -18,6 +18,9 @@ ANSWERS: dict[str, Any] = json.loads((GOLDEN / "answers.json").read_bytes())["an
 
 SINGLE = {"problem_type": "single_label"}
 
+KILLED = {"batch_size": 3, "shard_size": 4}
+"""Options of `embed` in the test that kills it."""
+
 DATA: dict[str, Any] = {
     "mean": (0.4, 0.5, 0.6),
     "std": (0.2, 0.25, 0.3),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
@@ -22,7 +22,7 @@ def workers() -> int:
 
 def read_ahead(
     things: Iterable[T], read: Callable[[T], R], ahead: int, threads: int | None = None
-) -> Iterator[tuple[T, R | ConversionError]]:
+) -> Generator[tuple[T, R | ConversionError]]:
     """What `read` makes of each, in order, while the caller works on those before.
 
     Hold `converters.deploy.media.picture.quiet` around the loop.

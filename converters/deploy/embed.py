@@ -1,0 +1,368 @@
+"""Features of all files of a folder, in files that survive a kill."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from itertools import islice
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from converters.arguments import check_flag, check_path, wrong
+from converters.deploy.embedding.job import Job, held
+from converters.deploy.embedding.listing import Listed, list_folder, stamp
+from converters.deploy.embedding.shards import Shard, write_shard
+from converters.deploy.meaning import check_images
+from converters.deploy.media.ahead import read_ahead, workers
+from converters.deploy.media.inputs import Entry, InputReader, Read, are_pictures
+from converters.deploy.media.picture import quiet
+from converters.deploy.predict import Progress, reason
+from converters.deploy.predictions import Failure
+from converters.deploy.running import Running, Source, load
+from converters.errors import ConversionError, Issue, named, printable, refusal
+from converters.version import VERSION
+from vit_config import ViTConfig
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+    from converters.dialects.asked import ConfigLike
+
+Array = NDArray[np.float32]
+
+SHARD_BYTES = 64_000_000
+"""What the rows of a shard take in memory, at most."""
+SHARD_FILES = 512
+"""Files of a shard, at most: what a kill loses is the work on one."""
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class EmbedReport:
+    """What was embedded.
+
+    Attributes:
+        out: The folder that was written.
+        files: How many files there are.
+        rows: How many of them have a row.
+        unreadable: The others, and why.
+        shards: How many files hold the rows.
+        tensors: Shape of one row of each tensor.
+        resumed: Files that an earlier run had done.
+        library: What computed, with its version.
+        fingerprint: SHA-256 over the model's canonical weights.
+        seconds: Time that this run took.
+    """
+
+    out: Path
+    files: int
+    rows: int
+    unreadable: tuple[Failure, ...]
+    shards: int
+    tensors: Mapping[str, tuple[int, ...]]
+    resumed: int
+    library: str
+    fingerprint: str
+    seconds: float = field(compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as JSON types; of the folder only its name."""
+        return {
+            "ok": True,
+            "out": self.out.name,
+            "files": self.files,
+            "rows": self.rows,
+            "unreadable": [failure.to_dict() for failure in self.unreadable],
+            "shards": self.shards,
+            "tensors": {name: list(shape) for name, shape in self.tensors.items()},
+            "resumed": self.resumed,
+            "library": self.library,
+            "fingerprint": self.fingerprint,
+            "seconds": round(self.seconds, 3),
+        }
+
+    def __str__(self) -> str:
+        made = self.files - self.resumed
+        rate = made / max(self.seconds, 1e-9)
+        shapes = (
+            f"{name} {' x '.join(map(str, shape))}"
+            for name, shape in self.tensors.items()
+        )
+        rows = [
+            ("out", f"{printable(self.out.name)}: {self.shards} safetensors, an index"),
+            ("rows", f"{self.rows} of {self.files} files, each {', '.join(shapes)}"),
+            ("this run", f"{made} files in {self.seconds:.1f} s, {rate:.1f} a second"),
+            ("by", self.library),
+            ("fingerprint", self.fingerprint),
+        ]
+        if self.resumed:
+            rows.insert(2, ("found", f"{self.resumed} files were done before"))
+        text = [f"{label:<12} {value}" for label, value in rows]
+        if self.unreadable:
+            text.append(f"{len(self.unreadable)} files could not be read:")
+            text += [f"  {printable(f.file, 400)}: {f.reason}" for f in self.unreadable]
+        return "\n".join(text)
+
+
+def embed(
+    model: Source | Module,
+    folder: Source,
+    out: Source,
+    *,
+    config: ConfigLike | None = None,
+    preset: str | None = None,
+    changes: Mapping[str, Any] | None = None,
+    from_dialect: str | None = None,
+    prefix: str | None = None,
+    backend: str | None = None,
+    device: str = "cpu",
+    tokens: bool = False,
+    batch_size: int = 16,
+    shard_size: int | None = None,
+    strict: bool = False,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> EmbedReport:
+    """Writes the pooled embedding of every picture, volume or array in a folder.
+
+    Files are taken in the order of their paths. A run that was stopped, killed even,
+    is gone on with by the same call, and leaves the same bytes as one that was not, on
+    the same machine with as many threads. `converters.deploy.embedding.job` says what
+    is written; of rows there are never more in memory than one shard has.
+
+    Args:
+        model: Whatever `convert` reads.
+        folder: The folder; searched through and through.
+        out: The folder to write; its parent must exist.
+        config: The model's config, where the source does not hold one.
+        preset: Name of a preset, instead of a config.
+        changes: Fields that stand above config and preset; `"data.mean"` names a part
+            of `data`.
+        from_dialect: Whose names the source has; recognised if None.
+        prefix: What stands before the model's names; found if None.
+        backend: Run the Keras twin on that backend. None: the torch twin, but Keras for
+            a `.keras`.
+        device: Of the torch twin: `"cpu"` or `"cuda"`.
+        tokens: Also write all tokens after the last norm, (N, embed_dim) of each.
+        batch_size: Inputs of one call of the model; the last of a shard is filled up.
+        shard_size: Files of a shard; None: 512, or fewer, so that rows take at most
+            64 MB.
+        strict: Stop at a file that cannot be read.
+        force: Begin anew, whatever is there of an earlier run.
+        progress: Called as the work goes on.
+
+    Raises:
+        ConversionError: If the model cannot be read or does not state its
+            preprocessing, if the folder is not what it was when the work was begun, or
+            the model, options or versions are not; with `strict`, if a file cannot be
+            read.
+        ConfigError: If the config describes no model.
+        MissingExtraError: If the framework, Pillow or nibabel is not installed.
+    """
+    start = time.perf_counter()
+    check_path("folder", folder)
+    check_path("out", out)
+    for name, value in (("tokens", tokens), ("strict", strict), ("force", force)):
+        check_flag(name, value)
+    for name, number in (("batch_size", batch_size), ("shard_size", shard_size)):
+        if number is None and name == "shard_size":
+            continue
+        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+            raise wrong(name, number, "a number from 1 up")
+    folder, out = Path(folder), Path(out)
+    with named("embedding"):
+        files = list_folder(folder)
+        running = load(
+            model,
+            config=config,
+            preset=preset,
+            changes=changes,
+            from_dialect=from_dialect,
+            prefix=prefix,
+            backend=backend,
+            device=device,
+        )
+        entries = (Entry(folder / file.path, file.path) for file in files)
+        if running.config.spatial_dims == 2 and are_pictures(entries):
+            check_images(running.config)
+        shapes = _shapes(running.config, tokens)
+        job = _job(out, running, files, shapes, device, batch_size, shard_size)
+        with held(out):
+            there = job.begin(force)
+            resumed = sum(len(job.part(index)) for index in there)
+            work = _Work(job, running, folder, tokens, batch_size, strict)
+            shards = work.done(there, progress or (lambda done, total: None))
+            job.end(shards)
+    return EmbedReport(
+        out=out,
+        files=len(files),
+        rows=sum(len(shard.rows) for shard in shards),
+        unreadable=tuple(Failure(*pair) for s in shards for pair in s.unreadable),
+        shards=len(shards),
+        tensors=shapes,
+        resumed=resumed,
+        library=running.library,
+        fingerprint=running.fingerprint,
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _shapes(config: ViTConfig, tokens: bool) -> dict[str, tuple[int, ...]]:
+    """Tensors that are written, and the shape of one row of each."""
+    found: dict[str, tuple[int, ...]] = {}
+    if config.global_pool != "none":
+        found["embedding"] = (config.head_in_dim,)
+    elif not tokens:
+        raise refusal(
+            "the model pools nothing: it has no embedding, only tokens",
+            kind="config",
+            hint="Ask for them: --tokens, or tokens=True.",
+        )
+    if tokens:
+        found["tokens"] = (config.num_tokens, config.embed_dim)
+    return found
+
+
+def _job(
+    out: Path,
+    running: Running,
+    files: list[Listed],
+    shapes: Mapping[str, tuple[int, ...]],
+    device: str,
+    batch_size: int,
+    shard_size: int | None,
+) -> Job:
+    row = 4 * sum(prod(shape) for shape in shapes.values())
+    most = min(SHARD_FILES, SHARD_BYTES // row)
+    size = shard_size or max(most // batch_size, 1) * batch_size
+    about = {
+        "format": FORMAT,
+        "fingerprint": running.fingerprint,
+        "tensors": {name: list(shape) for name, shape in shapes.items()},
+        "device": device,
+        "batch_size": batch_size,
+        "shard_size": size,
+        "library": running.library,
+        "versions": _versions(),
+        "config": running.config.to_dict(),
+    }
+    return Job(out, about, files, size, shapes)
+
+
+def _versions() -> dict[str, str]:
+    """Of all else that the numbers depend on."""
+    found = {"vit-duet": VERSION}
+    for name in ("numpy", "pillow", "nibabel"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+class _Work:
+    """Makes the shards that are missing."""
+
+    def __init__(
+        self,
+        job: Job,
+        running: Running,
+        folder: Path,
+        tokens: bool,
+        batch_size: int,
+        strict: bool,
+    ) -> None:
+        self._job, self._running, self._folder = job, running, folder
+        self._tokens, self._batch_size, self._strict = tokens, batch_size, strict
+        self._reader = InputReader(running.config)
+
+    def done(self, there: Mapping[int, Shard], progress: Progress) -> list[Shard]:
+        """All shards, in order; those that are not there are made."""
+        job = self._job
+        for shard in there.values():
+            self._check_strict(shard.unreadable)
+        missing = [index for index in range(job.shard_count) if index not in there]
+        done = len(job.files) - sum(len(job.part(index)) for index in missing)
+        progress(done, len(job.files))
+        queue = (file for index in missing for file in job.part(index))
+        ahead = self._batch_size + workers()
+        made = dict(there)
+        with quiet(), closing(read_ahead(queue, self._read, ahead)) as results:
+            for index in missing:
+                part = islice(results, len(job.part(index)))
+                made[index] = self._shard(index, _told(part, done, job, progress))
+                done += len(job.part(index))
+        return [made[index] for index in range(job.shard_count)]
+
+    def _read(self, file: Listed) -> Read:
+        path = self._folder / file.path
+        found = self._reader(path, file.path, most=1)
+        if stamp(path) != (file.size, file.mtime_ns):
+            raise refusal("changed since the folder was listed", file=path)
+        return found
+
+    def _shard(
+        self, index: int, results: Iterator[tuple[Listed, Read | ConversionError]]
+    ) -> Shard:
+        """Makes one shard, and writes it."""
+        job = self._job
+        count = len(job.part(index))
+        arrays = {n: np.empty((count, *s), np.float32) for n, s in job.shapes.items()}
+        rows: list[tuple[str, str]] = []
+        unreadable: list[tuple[str, str]] = []
+        waiting: list[Array] = []
+
+        def flush() -> None:
+            if waiting:
+                start = len(rows) - len(waiting)
+                for name, values in self._asked(waiting).items():
+                    arrays[name][start : len(rows)] = values
+                waiting.clear()
+
+        for file, found in results:
+            if isinstance(found, ConversionError):
+                unreadable.append((file.path, reason(found)))
+                self._check_strict(unreadable)
+                continue
+            waiting.append(found.inputs[0].values)
+            rows.append((file.path, found.sha256))
+            if len(waiting) == self._batch_size:
+                flush()
+        flush()
+        shard = Shard(job.name(index), tuple(rows), tuple(unreadable))
+        write_shard(job.out, shard, {n: a[: len(rows)] for n, a in arrays.items()})
+        return shard
+
+    def _asked(self, inputs: list[Array]) -> dict[str, Array]:
+        """Features of a batch, which is always as large: then so are all sums in it."""
+        x = np.zeros((self._batch_size, *inputs[0].shape), np.float32)
+        np.stack(inputs, out=x[: len(inputs)])
+        found = self._running.features(x, self._tokens)
+        return {name: values[: len(inputs)] for name, values in found.items()}
+
+    def _check_strict(self, unreadable: Any) -> None:
+        if self._strict and unreadable:
+            issues = [Issue("file", path, said) for path, said in unreadable]
+            raise ConversionError(
+                issues,
+                file=self._folder,
+                hint="What was done is kept: without --strict the same call goes on.",
+            )
+
+
+def _told(
+    results: Iterator[tuple[Listed, Read | ConversionError]],
+    done: int,
+    job: Job,
+    progress: Progress,
+) -> Iterator[tuple[Listed, Read | ConversionError]]:
+    for count, result in enumerate(results, done + 1):
+        yield result
+        progress(count, len(job.files))
