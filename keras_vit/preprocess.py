@@ -1,8 +1,9 @@
-"""Images as they are to what the model takes."""
+"""Images and volumes as they are to what the model takes."""
 
 import keras
 from keras import layers, ops
 
+from keras_vit.preprocess_volume import prepared
 from vit_config import ViTConfig
 from vit_config.preprocess import (
     check_shape,
@@ -12,25 +13,28 @@ from vit_config.preprocess import (
     weights,
     white_of,
 )
+from vit_config.preprocess_volume import check_volume, make_volume_plan
 
 
 @keras.saving.register_keras_serializable(package="vit_duet")
 class Preprocess(layers.Layer):
-    """Resizes, crops and normalises as the config's `data` says.
+    """Fits to the model's size and normalises as the config's `data` says.
 
-    The steps and their sources are those of `vit_config.preprocess`; nothing is
-    learned or stored. It computes in float32 under any dtype policy, and works in a
-    TensorFlow graph whose images have no fixed size, so that a saved model may begin
-    with it: `keras.Input((None, None, 3), dtype="uint8")`.
+    The steps and their sources are those of `vit_config.preprocess` for images, of
+    `vit_config.preprocess_volume` for volumes; nothing is learned or stored. It
+    computes in float32 under any dtype policy, and works in a TensorFlow graph whose
+    inputs have no fixed size, so that a saved model may begin with it:
+    `keras.Input((None, None, 3), dtype="uint8")`, `keras.Input((None, None, None, 1))`.
 
     Args:
         config: The model; a `ViTConfig` or its dict.
         white: What white is in float images, 255.0 or 1.0; without it only uint8 is
-            taken, whose white is 255.
+            taken, whose white is 255. Volumes have none.
         **kwargs: `name` of the layer.
 
     Raises:
         ConfigError: If the config does not state all of its preprocessing.
+        ValueError: If `white` is given for volumes, or is no level.
     """
 
     def __init__(
@@ -38,28 +42,42 @@ class Preprocess(layers.Layer):
     ):
         kwargs["dtype"] = "float32"  # half precision has fewer levels than 8 bits
         super().__init__(**kwargs)
-        check_white(white)
         if not isinstance(config, ViTConfig):
             config = ViTConfig.from_dict(config)
+        check_white(white, config.spatial_dims)
         self.config = config
         self.white = white
-        self.plan = make_plan(config)
+        make = make_plan if config.spatial_dims == 2 else make_volume_plan
+        self.plan = make(config)
 
     def build(self, input_shape):
-        """Checks the axes of images (B, H, W, C)."""
-        check_shape(tuple(input_shape), self.config.in_chans, 3)
+        """Checks the axes of (B, *spatial, C)."""
+        self.check(input_shape, "float32")
+
+    def check(self, shape, dtype):
+        """Checks the axes of (B, *spatial, C), and the type of volumes."""
+        if self.config.spatial_dims == 2:
+            check_shape(tuple(shape), self.config.in_chans, 3)
+        else:
+            check_volume(tuple(shape), dtype, self.config.in_chans, 4)
 
     def call(self, images):
-        """(B, H, W, C), uint8 or float, of any size -> (B, *img_size, C), float32.
+        """(B, *spatial, C) of any size -> (B, *img_size, C), float32.
+
+        Images are uint8 or float. Volumes are floats or integers, in the scan's units,
+        their axes, orientation and spacing those of the config.
 
         Raises:
-            TypeError: If the images are of another type.
-            ValueError: If their axes or channels are not those, or if they are float
+            TypeError: If they are of another type.
+            ValueError: If their axes or channels are not those, or if images are float
                 and `white` is not given.
         """
         plan = self.plan
-        check_shape(tuple(images.shape), self.config.in_chans, 3)
-        white = white_of(keras.backend.standardize_dtype(images.dtype), self.white)
+        dtype = keras.backend.standardize_dtype(images.dtype)
+        self.check(images.shape, dtype)
+        if self.config.spatial_dims == 3:
+            return prepared(ops.cast(images, "float32"), plan)
+        white = white_of(dtype, self.white)
         rows, columns = self.matrices(images)
         _, height, width, chans = ops.shape(images)
         new_height, new_width = plan.size
@@ -86,8 +104,8 @@ class Preprocess(layers.Layer):
         return [weights(axis, plan.interpolation, ops) for axis in axes]
 
     def compute_output_shape(self, input_shape):
-        """(B, H, W, C) -> (B, *img_size, C)."""
-        check_shape(tuple(input_shape), self.config.in_chans, 3)
+        """(B, *spatial, C) -> (B, *img_size, C)."""
+        self.check(input_shape, "float32")
         return (input_shape[0], *self.plan.size, self.config.in_chans)
 
     def get_config(self):

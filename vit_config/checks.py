@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vit_config.data_checks import data_problems
+
 if TYPE_CHECKING:
     from vit_config.config import ViTConfig
 
@@ -126,19 +128,5 @@ def _meaning_problems(c: ViTConfig) -> list[str]:
             f"labels: {len(c.labels)} names for num_classes={c.num_classes}"
         )
     if c.data is not None:
-        for field in ("mean", "std"):
-            value = getattr(c.data, field)
-            if value is not None and len(value) != c.in_chans:
-                problems.append(
-                    f"data.{field}: {len(value)} values for in_chans={c.in_chans}"
-                )
-        if c.data.std is not None and 0 in c.data.std:
-            problems.append(f"data.std: found {c.data.std}; values are divided by it")
-        for field in ("axes", "spacing_mm"):
-            value = getattr(c.data, field)
-            if value is not None and len(value) != c.spatial_dims:
-                problems.append(
-                    f"data.{field}: {len(value)} values for spatial_dims="
-                    f"{c.spatial_dims}"
-                )
+        problems += data_problems(c.data, c.spatial_dims, c.in_chans)
     return problems

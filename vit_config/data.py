@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "area"]
 
 
 def _as_tuple(value: Any) -> Any:
@@ -31,16 +31,27 @@ class _Section(BaseModel):
 class IntensityConfig(_Section):
     """Intensity normalisation of a volume.
 
+    A window or percentile range is scaled to `input_range` of the preprocessing.
+
     Attributes:
-        kind: `"window"` (clip to low..high, in the scan's units), `"percentile"` (clip
-            to those percentiles, 0 to 100) or `"zscore"` (mean 0, deviation 1).
+        kind: `"window"` (low..high in the scan's units), `"percentile"` (between those
+            percentiles, 0 to 100, of each volume) or `"zscore"` (each volume's mean 0,
+            deviation 1).
         low: Lower end of a window or percentile range.
         high: Upper end.
+        clip: Whether values beyond the ends are cut off. None is read as true.
+        nonzero: Z-score only. Whether mean and deviation are those of the voxels that
+            are not 0, and only these are changed. None is read as false.
+        channel_wise: Whether percentiles, or mean and deviation, are those of each
+            channel. None is read as false.
     """
 
     kind: Literal["window", "percentile", "zscore"]
     low: float | None = None
     high: float | None = None
+    clip: bool | None = None
+    nonzero: bool | None = None
+    channel_wise: bool | None = None
 
 
 class DataConfig(_Section):
@@ -51,7 +62,7 @@ class DataConfig(_Section):
         std: Per-channel standard deviation, divided by after `mean`.
         input_range: Values of the image just before mean and std, for example
             `(0.0, 1.0)`.
-        interpolation: Resampling filter of the resize step.
+        interpolation: Resampling filter of the resize step; `"area"` of volumes only.
         crop_pct: Fraction of the resized image that the crop keeps, in (0, 1].
         crop_mode: `"center"` (shortest edge, then center crop), `"squash"` (both
             edges to the target size) or `"border"` (longest edge, then padding).
@@ -62,7 +73,15 @@ class DataConfig(_Section):
             order, for example `("X", "Y", "Z")` or `("T", "H", "W")`.
         orientation: 3D only. Orientation code of those axes, for example `"RAS"`.
         spacing_mm: 3D only. Voxel spacing along those axes, in millimetres.
+        spacing_mode: 3D only. How files of another spacing are resampled:
+            `"bilinear"` or `"nearest"`; `"keep"`: any spacing is taken as it is.
         intensity: 3D only. Intensity normalisation.
+        fit: 3D only. How a volume of another size comes to the model's: `"resize"` or
+            `"pad_or_crop"` (around the middle).
+        fit_first: 3D only. Whether that comes before the intensity, or after it and
+            mean and std.
+        pad_value: 3D only. What `"pad_or_crop"` pads with, in the units of the values
+            at that step.
     """
 
     mean: FloatTuple | None = None
@@ -75,7 +94,11 @@ class DataConfig(_Section):
     axes: StrTuple | None = None
     orientation: str | None = None
     spacing_mm: FloatTuple | None = None
+    spacing_mode: Literal["bilinear", "nearest", "keep"] | None = None
     intensity: IntensityConfig | None = None
+    fit: Literal["resize", "pad_or_crop"] | None = None
+    fit_first: bool | None = None
+    pad_value: float | None = None
 
 
 class SourceConfig(_Section):

@@ -222,8 +222,10 @@ def white_of(dtype: str, white: float | None) -> float:
     return white
 
 
-def check_white(white: float | None) -> None:
-    """Raises a `ValueError` unless it is None or a level above 0."""
+def check_white(white: float | None, spatial_dims: int = 2) -> None:
+    """Raises a `ValueError` unless it is None or, of images, a level above 0."""
+    if white is not None and spatial_dims == 3:
+        raise ValueError(f"white: found {white}; volumes have none")
     if white is not None and not 0 < white < float("inf"):
         raise ValueError(f"white: found {white}; a level above 0, such as 255.0 or 1.0")
 

@@ -400,12 +400,6 @@ def test_complex_voxels_are_refused(tmp_path):
     assert "complex64" in refused(path, volume_config())
 
 
-def test_an_orientation_that_is_none_is_refused(tmp_path):
-    path = volume(tmp_path / "a.nii", voxels(2, 4, 6))
-    with pytest.raises(ConversionError, match=r"data.orientation 'RAR'"):
-        list(read_inputs(path, volume_config(data={"orientation": "RAR"})))
-
-
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
 @pytest.mark.parametrize("kept", [0, 100, 0.9])
 def test_cut_off_volumes_are_refused(tmp_path, name, kept):

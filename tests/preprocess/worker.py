@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 import keras_vit
 from tests.fill import fill
+from tests.preprocess import volume_worker
 from tests.preprocess.common import config, config_of, image_of
 from tests.preprocess.golden_cases import picture, share
 from tests.saving.worker import warnings_as_errors
@@ -152,6 +153,7 @@ def main(out: Path) -> None:
     for part in (sizes_in_a_graph, compiled, half_precision, refusals):
         found |= part()
     found |= whole_model(out.parent)
+    found |= volume_worker.main(out.parent)
     np.savez(out, **found)
 
 

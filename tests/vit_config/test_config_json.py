@@ -61,6 +61,14 @@ def configs(draw: st.DrawFn) -> ViTConfig:
     values = st.none() | st.tuples(*[value] * channels)
     deviations = st.none() | st.tuples(*[value.filter(bool)] * channels)
     maybe_text = st.none() | st.text(max_size=5)
+    maybe = st.sampled_from([None, True, False])
+    volumes = {
+        "spacing_mm": st.none() | st.tuples(*[st.floats(1e-3, 1e3)] * axes),
+        "spacing_mode": st.sampled_from([None, "bilinear", "nearest"]),
+        "fit": st.sampled_from([None, "pad_or_crop"]),
+        "fit_first": maybe,
+        "pad_value": st.none() | value,
+    }
     data = st.builds(
         DataConfig,
         mean=values,
@@ -69,14 +77,19 @@ def configs(draw: st.DrawFn) -> ViTConfig:
         interpolation=st.sampled_from([None, "bicubic"]),
         crop_pct=st.none() | st.floats(0, 1, exclude_min=True),
         axes=st.none() | st.tuples(*[st.text(max_size=3)] * axes),
-        orientation=maybe_text,
-        spacing_mm=st.none() | st.tuples(*[value] * axes),
+        orientation=st.sampled_from([None, "RAS", "SPL"]),
         intensity=st.none()
         | st.builds(
             IntensityConfig,
-            kind=st.sampled_from(["window", "percentile", "zscore"]),
-            low=st.none() | value,
+            kind=st.sampled_from(["window", "percentile"]),
+            low=st.none() | st.floats(0, 1),
+            high=st.none() | st.floats(2, 100),
+            clip=maybe,
+        )
+        | st.builds(
+            IntensityConfig, kind=st.just("zscore"), nonzero=maybe, channel_wise=maybe
         ),
+        **volumes if axes == 3 else {},
     )
     source = st.builds(
         SourceConfig,

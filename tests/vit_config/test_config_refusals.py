@@ -21,6 +21,9 @@ BASE: dict[str, Any] = {
 }
 
 
+VOLUME: dict[str, Any] = {"spatial_dims": 3, "img_size": 32, "patch_size": 16}
+
+
 def config(**changes: Any) -> ViTConfig:
     return ViTConfig(**{**BASE, **changes})
 
@@ -207,6 +210,78 @@ REFUSED = {
         "data.spacing_mm: 1 values",
         "spatial_dims=2",
         {"data": {"spacing_mm": [1.0, 2.0]}},
+    ),
+    "two of a kind in an orientation": (
+        {**VOLUME, "data": {"orientation": "RAL"}},
+        "data.orientation: found 'RAL'",
+        "a letter of each of LR, PA and IS",
+        {"data": {"orientation": "RAI"}},
+    ),
+    "axes of another orientation": (
+        {**VOLUME, "data": {"orientation": "RAS", "axes": ["Z", "Y", "X"]}},
+        "data.axes: found ('Z', 'Y', 'X')",
+        "'RAS' is of ('X', 'Y', 'Z')",
+        {"data": {"orientation": "SAR", "axes": ["Z", "Y", "X"]}},
+    ),
+    "no spacing": (
+        {**VOLUME, "data": {"spacing_mm": [1.0, 0.0, 1.0]}},
+        "data.spacing_mm: found (1.0, 0.0, 1.0)",
+        "above 0",
+        {"data": {"spacing_mm": [1.0, 0.5, 1.0]}},
+    ),
+    "one spacing and any": (
+        {**VOLUME, "data": {"spacing_mode": "keep", "spacing_mm": [1.0, 1.0, 1.0]}},
+        "data.spacing_mode: 'keep'",
+        "state one of them",
+        {"data": {"spacing_mode": "keep"}},
+    ),
+    "a resize that pads": (
+        {**VOLUME, "data": {"fit": "resize", "pad_value": 0.0}},
+        "data.pad_value: found 0.0",
+        "fit='resize'",
+        {"data": {"fit": "pad_or_crop", "pad_value": 0.0}},
+    ),
+    "an image that is padded as a volume": (
+        {"data": {"fit": "pad_or_crop"}},
+        "data.fit: found 'pad_or_crop'",
+        "spatial_dims=3",
+        {"data": {}},
+    ),
+    "an image that is resized as a volume": (
+        {"data": {"interpolation": "area"}},
+        "data.interpolation: found 'area'",
+        "'bilinear'",
+        {"data": {"interpolation": "bilinear"}},
+    ),
+    "a window that ends before it begins": (
+        {"data": {"intensity": {"kind": "window", "low": 5.0, "high": 5.0}}},
+        "data.intensity.low: found 5.0",
+        "below high",
+        {"data": {"intensity": {"kind": "window", "low": 5.0, "high": 6.0}}},
+    ),
+    "a percentile of more than all": (
+        {"data": {"intensity": {"kind": "percentile", "high": 101.0}}},
+        "data.intensity.high: found 101.0",
+        "from 0 to 100",
+        {"data": {"intensity": {"kind": "percentile", "high": 100.0}}},
+    ),
+    "a z-score that is clipped": (
+        {"data": {"intensity": {"kind": "zscore", "clip": True}}},
+        "data.intensity.clip: found True",
+        "no range",
+        {"data": {"intensity": {"kind": "zscore"}}},
+    ),
+    "a window of what is not 0": (
+        {"data": {"intensity": {"kind": "window", "nonzero": True}}},
+        "data.intensity.nonzero: found True",
+        "'zscore' only",
+        {"data": {"intensity": {"kind": "zscore", "nonzero": True}}},
+    ),
+    "a window for each channel": (
+        {"data": {"intensity": {"kind": "window", "channel_wise": True}}},
+        "data.intensity.channel_wise: found True",
+        "same for all channels",
+        {"data": {"intensity": {"kind": "percentile", "channel_wise": True}}},
     ),
     # one field alone: type and range
     "a float for an int": ({"depth": 2.0}, "depth: found 2.0", "integer", {"depth": 2}),

@@ -101,7 +101,12 @@ VOLUME: dict[str, Any] = {
         "axes": ["X", "Y", "Z"],
         "orientation": "RAS",
         "spacing_mm": [1.0, 1.5, 2.0],
+        "spacing_mode": "bilinear",
         "intensity": {"kind": "window", "low": -175.0, "high": 250.0},
+        "input_range": [0.0, 1.0],
+        "fit": "pad_or_crop",
+        "fit_first": False,
+        "pad_value": 0.0,
     },
 }
 """3D classification, as MONAI's `ViT(classification=True)`."""
@@ -126,7 +131,10 @@ VOLUME_FEATURES: dict[str, Any] = {
     "data": {
         "axes": ["T", "H", "W"],
         "spacing_mm": [1.0, 2.0, 3.0],
-        "intensity": {"kind": "zscore"},
+        "intensity": {"kind": "zscore", "nonzero": True},
+        "fit": "resize",
+        "fit_first": True,
+        "interpolation": "bilinear",
     },
 }
 """3D tokens, with separate norms around the patches and gated MLPs."""
