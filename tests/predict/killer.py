@@ -3,8 +3,9 @@
     python -m tests.predict.killer MODEL FOLDER OUT REPORT.json
 
 Frameworks are imported once; each run is a fork, made before any thread is. A run is
-killed when it has made some more shards, or a while after. The report says how many
-shards there were at each kill.
+killed when it has made one more shard, or a while after; every third one in the midst
+of writing one, when half of its bytes are in the file. The report says how many shards
+there were at each kill.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import sys
 import time
 from pathlib import Path
 
+import safetensors.numpy
 import torch
 
 import torch_vit
@@ -32,12 +34,21 @@ def shards(out: Path) -> int:
     return len(list(out.glob("embeddings-*.safetensors")))
 
 
-def started(model: Path, folder: Path, out: Path) -> int:
+def torn(tensors: dict, path: Path, metadata: dict) -> None:
+    """Writes half of a file, and that is the end."""
+    data = safetensors.numpy.save(tensors, metadata)
+    Path(path).write_bytes(data[: len(data) // 2])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def started(model: Path, folder: Path, out: Path, tears: bool) -> int:
     pid = os.fork()
     if pid:
         return pid
     status = 1
     try:
+        if tears:
+            safetensors.numpy.save_file = torn
         embed(model, folder, out, **KILLED)
         status = 0
     finally:
@@ -47,15 +58,20 @@ def started(model: Path, folder: Path, out: Path) -> int:
 def killed_at(pid: int, out: Path, more: int, wait: float) -> int | None:
     """Shards when it was killed; None if it was done before."""
     before = shards(out)
-    limit = time.monotonic() + 60
-    while shards(out) < before + more and time.monotonic() < limit:
-        if os.waitpid(pid, os.WNOHANG)[0]:
-            return None
+    status = None
+    while shards(out) < before + more and status is None:
+        found, code = os.waitpid(pid, os.WNOHANG)
+        status = code if found else None
         time.sleep(0.0005)
-    time.sleep(wait)
-    os.kill(pid, signal.SIGKILL)
-    _, status = os.waitpid(pid, 0)
-    return None if os.WIFEXITED(status) else shards(out)
+    if status is None:
+        time.sleep(wait)
+        os.kill(pid, signal.SIGKILL)
+        _, status = os.waitpid(pid, 0)
+    if os.WIFSIGNALED(status):
+        return shards(out)
+    if os.WEXITSTATUS(status):
+        raise SystemExit("a run failed")
+    return None
 
 
 def main() -> None:
@@ -63,7 +79,7 @@ def main() -> None:
     told: list[int] = []
     leftovers = 0
     for attempt in range(100):
-        pid = started(model, folder, out)
+        pid = started(model, folder, out, tears=attempt % 3 == 2)
         # First while it begins, then in the midst of the work.
         more, wait = (0, attempt * 0.05) if attempt < 4 else (1, WAITS[attempt % 5])
         found = killed_at(pid, out, more, wait)
