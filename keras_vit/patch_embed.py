@@ -5,7 +5,7 @@ import math
 import keras
 from keras import layers, ops
 
-from keras_vit.linear import Linear, PatchConv2D, PatchConv3D
+from keras_vit.linear import Linear, PatchConv2D, PatchConv3D, split_patches
 from vit_config import ViTConfig
 
 
@@ -77,10 +77,7 @@ class PatchEmbed(layers.Layer):
 
     def flatten_patches(self, x):
         """(B, *spatial, C) -> (B, N, prod(patch) * C), channels fastest."""
-        chans = self.config.in_chans
-        grid, patch = self.config.grid_size, self.config.patch_size
-        split = [n for pair in zip(grid, patch, strict=True) for n in pair]
-        x = ops.reshape(x, (-1, *split, chans))
-        axes = range(1, 1 + len(split))
-        x = ops.transpose(x, (0, *axes[0::2], *axes[1::2], 1 + len(split)))
-        return ops.reshape(x, (-1, math.prod(grid), math.prod(patch) * chans))
+        config = self.config
+        x = split_patches(x, config.patch_size)
+        flat = math.prod(config.patch_size) * config.in_chans
+        return ops.reshape(x, (-1, config.num_patches, flat))

@@ -27,6 +27,7 @@ KERAS_NAMES = {
     "linear.py": {
         *("PatchConv", "PatchConv2D", "PatchConv3D"),  # torch uses nn.Conv2d, nn.Conv3d
         "dot_product_attention",  # torch uses torch.nn.functional
+        "split_patches",  # torch transposes any number of axes
     },
     "init.py": {"no_init"},
     "pos_embed.py": {"expand"},  # a method of torch's tensors
