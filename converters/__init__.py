@@ -14,6 +14,8 @@ from converters.version import VERSION as __version__
 if TYPE_CHECKING:
     from converters.conversion import convert
     from converters.deploy.embed import EmbedReport, embed
+    from converters.deploy.export.report import ExportReport
+    from converters.deploy.export.run import export
     from converters.deploy.predict import predict
     from converters.deploy.predictions import Predictions
     from converters.errors import ConversionError, Issue
@@ -27,6 +29,7 @@ __all__ = [
     "ConversionError",
     "ConversionReport",
     "EmbedReport",
+    "ExportReport",
     "Inspection",
     "Issue",
     "ParityReport",
@@ -35,6 +38,7 @@ __all__ = [
     "assert_parity",
     "convert",
     "embed",
+    "export",
     "inspect",
     "predict",
     "verify",
@@ -44,6 +48,7 @@ _HOMES = {
     "ConversionError": "errors",
     "ConversionReport": "report",
     "EmbedReport": "deploy.embed",
+    "ExportReport": "deploy.export.report",
     "Inspection": "inspection",
     "Issue": "errors",
     "ParityReport": "parity.record",
@@ -51,6 +56,7 @@ _HOMES = {
     "assert_parity": "parity.assertion",
     "convert": "conversion",
     "embed": "deploy.embed",
+    "export": "deploy.export.run",
     "inspect": "inspection",
     "predict": "deploy.predict",
     "verify": "parity.verify",

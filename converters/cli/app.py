@@ -31,6 +31,7 @@ from converters.cli.common import (
     refusals,
 )
 from converters.cli.embed import embed
+from converters.cli.export import export
 from converters.cli.predict import predict
 from converters.cli.verify import verify
 
@@ -157,6 +158,7 @@ def convert(
 app.command()(verify)
 app.command()(predict)
 app.command()(embed)
+app.command()(export)
 
 
 @app.command()

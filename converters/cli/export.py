@@ -1,0 +1,72 @@
+"""`vit-duet export`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from converters.cli.common import (
+    Changes,
+    Config,
+    Force,
+    From,
+    Json,
+    Prefix,
+    Preset,
+    Source,
+    refusals,
+)
+from converters.cli.verify import status
+
+
+class Formats(StrEnum):
+    """Values of `--format`."""
+
+    SAVED_MODEL = "saved_model"
+    ONNX = "onnx"
+    LITERT = "litert"
+    TORCH = "torch"
+
+
+def export(
+    source: Source,
+    target: Annotated[
+        Path,
+        typer.Argument(
+            help="The folder (saved_model) or the .onnx, .tflite or .pt2 to write."
+        ),
+    ],
+    format_: Annotated[Formats, typer.Option("--format", help="What to write.")],
+    config: Config = None,
+    preset: Preset = None,
+    changes: Changes = None,
+    from_: From = None,
+    prefix: Prefix = None,
+    tokens: Annotated[
+        bool, typer.Option("--tokens", help="Give all tokens, too.")
+    ] = False,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Write a model that runs without us; it is run before it gets its name."""
+    from converters.deploy.export.run import export as run
+    from converters.dialects.asked import parse_changes
+
+    with refusals(as_json), status() as tell:
+        report = run(
+            source,
+            target,
+            format=format_.value,
+            config=config,
+            preset=preset,
+            changes=parse_changes(changes or []),
+            from_dialect=from_,
+            prefix=prefix,
+            tokens=tokens,
+            force=force,
+            progress=tell,
+        )
+    typer.echo(report.to_json() if as_json else str(report))

@@ -1,0 +1,1 @@
+"""Exported artifacts: one file a format, each run and compared before it has a name."""

@@ -1,0 +1,122 @@
+"""The fresh process that runs an artifact by its own runtime, and nothing of ours.
+
+Run as `python -m converters.deploy.export.checker JOB`. JOB is a JSON file,
+`{"cases": [...]}`; a case has "format", "artifact", "inputs" (a `.npy`), "batches"
+(sizes, whose sum is the number of inputs), "answers", and with `serve_bytes` "pictures"
+(`.npy` files of pixels) or "volumes" (true: the inputs are sent as bytes).
+
+Neither twin, nor the schema, nor Keras can be imported here: an artifact that needed
+one of them would fail.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from converters.deploy.runtime.base import Array, channels_last, open_artifact
+from converters.parity.archive import Archive
+from converters.parity.program import answered, run
+
+BARRED = ("vit_config", "torch_vit", "keras_vit", "keras", "tf_keras")
+
+
+class _Without:
+    """A finder of modules that does not find those of `BARRED`."""
+
+    def __init__(self, finder: Any) -> None:
+        self._finder = finder
+
+    def find_spec(self, fullname: str, *rest: Any, **more: Any) -> Any:
+        if fullname.partition(".")[0] in BARRED:
+            return None
+        return self._finder.find_spec(fullname, *rest, **more)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._finder, name)  # the versions of packages are asked for
+
+
+def main(job: Path) -> None:
+    """Does what the job says and prints one line of JSON about it."""
+    if early := sys.modules.keys() & set(BARRED):
+        raise RuntimeError(f"imported already: {sorted(early)}")
+    sys.meta_path[:] = [_Without(finder) for finder in sys.meta_path]
+    asked = json.loads(job.read_text(encoding="utf-8"))["cases"]
+    print(json.dumps({"cases": [answered(_asked, case, job) for case in asked]}))
+
+
+def _asked(case: dict[str, Any], folder: Path) -> dict[str, Any]:
+    artifact: Any = open_artifact(Path(case["artifact"]), case["format"])
+    x = np.load(folder / case["inputs"])
+    found = _collected(artifact.outputs(part) for part in _parts(x, case["batches"]))
+    arrays = {f"serving_default:{name}": array for name, array in found.items()}
+    if case.get("pictures"):
+        pixels = [np.load(folder / file) for file in case["pictures"]]
+        encoded = _encoded(pixels)
+        arrays |= _bytes(
+            artifact, lambda rows: {"image_bytes": encoded[rows]}, len(encoded)
+        )
+    if case.get("volumes"):
+        volumes = channels_last(x)
+        arrays |= _bytes(artifact, lambda rows: _raw(volumes[rows]), len(x))
+    with Archive(folder / case["answers"]) as archive:
+        for name, array in arrays.items():
+            archive.add(name, array)
+    facts = json.dumps(artifact.facts, sort_keys=True)
+    return {"versions": artifact.versions, "facts": facts}
+
+
+def _parts(x: Array, sizes: list[int]) -> Iterator[Array]:
+    start = 0
+    for size in sizes:
+        yield x[start : start + size]
+        start += size
+
+
+def _bytes(
+    artifact: Any, sent: Callable[[slice], dict[str, Any]], count: int
+) -> dict[str, Array]:
+    """One alone, then the others together."""
+    batches = [slice(0, 1), slice(1, count)]
+    found = _collected(artifact.call("serve_bytes", **sent(rows)) for rows in batches)
+    return {f"serve_bytes:{name}": array for name, array in found.items()}
+
+
+def _encoded(pictures: list[Array]) -> list[bytes]:
+    """As PNG, which loses nothing."""
+    import tensorflow as tf
+
+    return [tf.io.encode_png(picture).numpy() for picture in pictures]
+
+
+def _raw(volumes: Array) -> dict[str, Any]:
+    count = len(volumes)
+    return {
+        "volume_bytes": [volume.astype("<f4").tobytes() for volume in volumes],
+        "dtype": ["float32"] * count,
+        "shape": np.array([volumes.shape[1:]] * count, np.int32),
+    }
+
+
+def _collected(answers: Iterator[dict[str, Array]]) -> dict[str, Array]:
+    """Answers to batches, joined; strings as text."""
+    whole = list(answers)
+    joined = {name: np.concatenate([one[name] for one in whole]) for name in whole[0]}
+    return {
+        name: _text(array) if array.dtype == object else array
+        for name, array in joined.items()
+    }
+
+
+def _text(array: Array) -> Array:
+    decoded = [value.decode() for value in array.ravel()]
+    return np.array(decoded).reshape(array.shape)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main, Path(sys.argv[1])))

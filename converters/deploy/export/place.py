@@ -1,0 +1,123 @@
+"""An artifact takes its place at the very end, whole, or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from converters.errors import printable, refusal
+from converters.files.atomic import check_output, sync
+
+VERSION = "1"
+"""TensorFlow Serving loads the highest number in a model's folder."""
+
+CARD = "README.md"
+
+SUFFIXES = {"onnx": ".onnx", "litert": ".tflite", "torch": ".pt2"}
+"""Of the formats that are one file."""
+
+
+def check_place(
+    target: Path, kind: str, sources: tuple[Path, ...], force: bool
+) -> None:
+    """Refuses a target that cannot, or must not, be written.
+
+    Raises:
+        ConversionError: If its name is not one of the format, if it is the source or
+            holds it, or if it exists; with `force`, if it is not such an artifact.
+    """
+    suffix = SUFFIXES.get(kind)
+    if suffix is None:
+        _check_folder(target, sources, force)
+        return
+    if not target.name.endswith(suffix) or target.name == suffix:
+        raise refusal(
+            f"{kind} is written to a file whose name ends with {suffix}",
+            file=target,
+            kind="config",
+        )
+    check_output(target, sources, force)
+
+
+def _check_folder(target: Path, sources: tuple[Path, ...], force: bool) -> None:
+    if target.name in ("", ".."):
+        raise refusal("name the folder itself; it is made anew", file=target)
+    if target.suffix in (".keras", ".h5", ".safetensors", *SUFFIXES.values()):
+        raise refusal(
+            f"saved_model is a folder; {target.suffix} is the name of a file",
+            file=target,
+            kind="config",
+        )
+    if not target.parent.is_dir():
+        raise refusal(f"no such folder: {target.parent}", file=target)
+    if os.path.lexists(target) and (not target.is_dir() or target.is_symlink()):
+        raise refusal("exists already, and is no folder", file=target)
+    for source in sources:
+        with suppress(OSError):
+            if target.is_dir() and source.resolve().is_relative_to(target.resolve()):
+                raise refusal("the source lies in it", file=target)
+    held = sorted(path.name for path in target.iterdir()) if target.is_dir() else []
+    others = [name for name in held if name not in (VERSION, CARD)]
+    if VERSION in held and not (target / VERSION / "saved_model.pb").is_file():
+        others.append(VERSION)
+    if others:
+        raise refusal(
+            f'holds what is no exported model: "{printable(others[0])}"',
+            file=target,
+            hint="Choose a new folder, or take it out first.",
+        )
+    if held and not force:
+        raise refusal(
+            "exists already and is not empty",
+            file=target,
+            hint="Replace it with --force, or force=True.",
+        )
+    if not os.access(target.parent, os.W_OK):
+        raise refusal("its folder cannot be written to", file=target)
+
+
+@contextmanager
+def placed(target: Path, kind: str, *, force: bool) -> Iterator[Path]:
+    """A path of the target's name in a folder beside it, moved there at the end.
+
+    Whatever happens before, error or interrupt, leaves the target as it was.
+
+    Args:
+        target: What the artifact will be called.
+        kind: Its format.
+        force: Whether an artifact that is there may be replaced.
+
+    Yields:
+        Where to write it; nothing is there yet.
+    """
+    work = Path(tempfile.mkdtemp(prefix=".vit-duet-", suffix=".tmp", dir=target.parent))
+    made, old = work / "new" / target.name, work / "old"
+    try:
+        made.parent.mkdir()
+        yield made
+        for path in (made, *made.rglob("*")):
+            sync(path)
+        check_place(target, kind, (), force)
+        if target.is_dir():
+            target.rename(old)
+        made.replace(target)
+        sync(target.parent)
+    finally:
+        if old.exists() and not target.exists():
+            old.rename(target)
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def files_of(target: Path) -> dict[str, int]:
+    """Size of each file of an artifact, by its path below the target's folder."""
+    if target.is_file():
+        return {target.name: target.stat().st_size}
+    return {
+        f"{target.name}/{path.relative_to(target).as_posix()}": path.stat().st_size
+        for path in sorted(target.rglob("*"))
+        if path.is_file()
+    }
