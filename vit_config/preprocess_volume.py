@@ -139,8 +139,10 @@ def make_volume_plan(config: ViTConfig) -> VolumePlan:
 
 def axes_problems(data: DataConfig) -> list[str]:
     """What is not said of how a scan lies: a line for each field."""
+    given = {"axes": '\'["X","Y","Z"]\'', "orientation": "RAS", "spacing_mm": "[1,1,1]"}
     problems = [
-        f"data.{name}: not stated, and not guessed; {_NEEDED[name]}"
+        f"data.{name}: not stated, and not guessed; {_NEEDED[name]} "
+        f"(--set data.{name}={given[name]})"
         for name in ("axes", "orientation", "spacing_mm")
         if getattr(data, name) is None
         and not (name == "spacing_mm" and data.spacing_mode == "keep")

@@ -19,9 +19,9 @@ from converters.arguments import check_flag, check_path, wrong
 from converters.deploy.embedding.job import Job, held
 from converters.deploy.embedding.listing import Listed, list_folder, stamp
 from converters.deploy.embedding.shards import Shard, write_shard
-from converters.deploy.meaning import check_images
+from converters.deploy.meaning import check_stated
 from converters.deploy.media.ahead import read_ahead, workers
-from converters.deploy.media.inputs import Entry, InputReader, Read, are_pictures
+from converters.deploy.media.inputs import Entry, InputReader, Read, are_raw
 from converters.deploy.media.picture import quiet
 from converters.deploy.predict import Progress, reason
 from converters.deploy.predictions import Failure
@@ -190,8 +190,8 @@ def embed(
             device=device,
         )
         entries = (Entry(folder / file.path, file.path) for file in files)
-        if running.config.spatial_dims == 2 and are_pictures(entries):
-            check_images(running.config)
+        if are_raw(entries, running.config.spatial_dims):
+            check_stated(running.config)
         shapes = _shapes(running.config, tokens)
         job = _job(out, running, files, shapes, device, batch_size, shard_size)
         with held(out):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from converters.errors import ConversionError, Issue
 from vit_config import ConfigError, ViTConfig
 from vit_config.preprocess import make_plan
+from vit_config.preprocess_volume import make_volume_plan
 
 MEANING = ("data", "labels", "problem_type")
 """Fields that change no weight and no output of the network."""
@@ -45,14 +46,15 @@ def stated(config: ViTConfig, meaning: Mapping[str, Any]) -> ViTConfig:
     return config.replace(**told)
 
 
-def check_images(config: ViTConfig) -> None:
-    """Refuses images for a model that does not state its preprocessing.
+def check_stated(config: ViTConfig) -> None:
+    """Refuses images or volumes for a model that does not state its preprocessing.
 
     Raises:
         ConversionError: With every field that is missing, and how to state it.
     """
+    volumes = config.spatial_dims == 3
     try:
-        make_plan(config)
+        (make_volume_plan if volumes else make_plan)(config)
     except ConfigError as error:
         issues = []
         for line in error.problems:
@@ -61,9 +63,13 @@ def check_images(config: ViTConfig) -> None:
         raise ConversionError(
             issues,
             hint="State what the model was trained with, each by --set (changes= in "
-            "Python): --set data.interpolation=bicubic --set data.crop_pct=0.9 "
+            f"Python): {_OF_VOLUMES if volumes else _OF_IMAGES} "
             f"--set 'data.mean=[...]', {config.in_chans} numbers.",
         ) from None
+
+
+_OF_IMAGES = "--set data.interpolation=bicubic --set data.crop_pct=0.9"
+_OF_VOLUMES = "--set data.orientation=RAS --set data.fit=pad_or_crop"
 
 
 def probability(config: ViTConfig) -> tuple[str, str]:

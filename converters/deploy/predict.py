@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from converters.arguments import wrong
-from converters.deploy.meaning import check_images, probabilities, probability
+from converters.deploy.meaning import check_stated, probabilities, probability
 from converters.deploy.media.ahead import read_ahead, workers
 from converters.deploy.media.inputs import (
     Entry,
     Input,
     InputReader,
-    are_pictures,
+    are_raw,
     find_entries,
 )
 from converters.deploy.media.picture import quiet
@@ -96,8 +96,8 @@ def predict(
             backend=backend,
             device=device,
         )
-        if running.config.spatial_dims == 2 and are_pictures(entries):
-            check_images(running.config)
+        if are_raw(entries, running.config.spatial_dims):
+            check_stated(running.config)
         how, why = probability(running.config)
         failures: list[Failure] = []
         made: list[Prediction] = []

@@ -1,25 +1,32 @@
-"""NIfTI volumes as inputs of a 3D model, by nibabel.
+"""Volumes as inputs of a 3D model.
 
-As they are: scaled by their own header and turned, without resampling, to the
-orientation that the config states. A volume of another size is refused.
+Read and prepared as for prediction, where the config states all of its preprocessing.
+Where it does not they are taken as they are: turned, without resampling, to the
+orientation that it states, if it does; a volume of another size is refused.
 """
 
 from __future__ import annotations
 
-import math
 from itertools import permutations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.errors import ConversionError, printable, refusal
-from converters.extras import optional
-from vit_config import ViTConfig
+from converters.deploy.media.prepare_volume import prepare_volume
+from converters.deploy.media.scan import Scan, open_scan
+from converters.deploy.media.volume import (
+    NEAR_MM,
+    SUFFIXES,
+    read_volume as read,
+    spacing_of,
+    turn,
+)
+from converters.errors import refusal
+from vit_config import ConfigError, ViTConfig
+from vit_config.preprocess_volume import make_volume_plan
 
-SUFFIXES = (".nii", ".nii.gz")
-CODES = ("LR", "PA", "IS")
+__all__ = ["SUFFIXES", "read_volume"]
 
 
 def read_volume(
@@ -28,89 +35,66 @@ def read_volume(
     """One volume as the model takes it.
 
     Args:
-        path: A `.nii` or `.nii.gz`; (*spatial), or (*spatial, C).
+        path: One of `SUFFIXES`.
         config: Of the model.
 
     Returns:
         (C, *spatial), and what was done, or not done, that the user may not expect.
 
     Raises:
-        ConversionError: If it cannot be read, or has another size.
-        MissingExtraError: If nibabel is not installed.
+        ConversionError: If it cannot be read, or does not fit the model.
+        MissingExtraError: If the library that reads it is not installed.
     """
-    nibabel = optional("nibabel", "verify")
-    notes: list[str] = []
     try:
-        image = nibabel.load(path)
-        image = _turned(image, config, nibabel, notes)
-        _check_content(image, path, config)
-        values = np.asarray(image.dataobj, np.float32)
-    except (ConversionError, MemoryError):
-        raise
-    except Exception as error:  # whatever a parser makes of hostile bytes
-        raise refusal(f"unreadable: {printable(error, 200)}", file=path) from None
-    _note_preprocessing(image, config, notes)
-    channels = values.reshape(*config.img_size, config.in_chans)
-    return np.ascontiguousarray(np.moveaxis(channels, -1, 0)), tuple(notes)
+        plan = make_volume_plan(config)
+    except ConfigError:
+        return _as_it_is(path, config)
+    found = read(path, config, "verify")
+    return prepare_volume(found.values, plan), found.notes
 
 
-def _turned(image: Any, config: ViTConfig, nibabel: Any, notes: list[str]) -> Any:
-    """The volume in the config's orientation: axes exchanged and flipped, exactly."""
+def _as_it_is(
+    path: Path, config: ViTConfig
+) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    notes: list[str] = []
+    scan = open_scan(path, config.in_chans, "verify")
     wanted = config.data and config.data.orientation
-    if not wanted:
-        return image
-    if len(wanted) != 3 or any(len(set(pair) & set(wanted)) != 1 for pair in CODES):
-        raise refusal(
-            f"data.orientation {wanted!r}: expected a letter of each of "
-            f"{', '.join(CODES)}",
-            kind="config",
-        )
-    if not (image.header["sform_code"] or image.header["qform_code"]):
+    if wanted and not scan.stated:
         notes.append(f"its header does not say how it lies; taken as {wanted}")
-        return image
-    orientations = nibabel.orientations
-    there = orientations.io_orientation(image.affine)
-    if np.isnan(there).any():
-        raise ValueError("its affine leaves an axis without direction")
-    found = "".join(orientations.ornt2axcodes(there))
-    if found == wanted:
-        return image
-    here = orientations.axcodes2ornt(tuple(wanted))
-    notes.append(f"turned from {found} to {wanted}")
-    return image.as_reoriented(orientations.ornt_transform(there, here))
+    elif wanted:
+        scan, notes = turn(scan, wanted, path, "verify")
+    _check_size(scan, path, config)
+    _note_preprocessing(scan, config, notes)
+    values = np.moveaxis(scan.values, -1, 0)
+    return np.ascontiguousarray(values, np.float32), tuple(notes)
 
 
-def _check_content(image: Any, path: Path, config: ViTConfig) -> None:
-    dtype, shape = image.get_data_dtype(), tuple(image.shape)
-    if dtype.kind not in "fiu":
-        raise refusal(f"voxels of type {dtype}; expected floats or integers", file=path)
-    size, channels = config.img_size, config.in_chans
-    # A volume of one channel may or may not have an axis for it.
-    trimmed = shape[:-1] if len(shape) == len(size) + 1 and shape[-1] == 1 else shape
-    expected = size if channels == 1 else (*size, channels)
-    if trimmed == expected:
+def _check_size(scan: Scan, path: Path, config: ViTConfig) -> None:
+    shape, size = scan.values.shape[:3], config.img_size
+    if shape == size:
         return
-    text = f"a volume {shape}; expected {expected}"
-    if trimmed in set(permutations(expected)):
+    text = f"a volume {shape}; expected {size}"
+    if shape in set(permutations(size)):
         text += ": the axes are in another order"
     raise refusal(
         text,
         file=path,
-        hint="Volumes are not resampled: do that first, or pass a .npy.",
+        hint="Volumes are not resampled unless the config states how: do that first, "
+        "state it, or pass a .npy.",
     )
 
 
-def _note_preprocessing(image: Any, config: ViTConfig, notes: list[str]) -> None:
+def _note_preprocessing(scan: Scan, config: ViTConfig, notes: list[str]) -> None:
     """Says what the config asks for and nobody did."""
     data = config.data
     if data is None:
         return
-    if data.spacing_mm:
-        zooms = tuple(float(zoom) for zoom in image.header.get_zooms()[:3])
-        pairs = zip(zooms, data.spacing_mm, strict=True)
-        if not all(math.isclose(a, b, rel_tol=1e-3) for a, b in pairs):
-            found = " x ".join(f"{zoom:g}" for zoom in zooms)
-            wanted = " x ".join(f"{zoom:g}" for zoom in data.spacing_mm)
+    if data.spacing_mm and scan.stated:
+        there = spacing_of(scan)
+        pairs = zip(there, data.spacing_mm, strict=True)
+        if not all(abs(a - b) <= NEAR_MM for a, b in pairs):
+            found = " x ".join(f"{mm:g}" for mm in there)
+            wanted = " x ".join(f"{mm:g}" for mm in data.spacing_mm)
             notes.append(f"voxels of {found} mm, the config says {wanted} mm")
     stated = [name for name in ("intensity", "mean", "std") if getattr(data, name)]
     if stated:

@@ -212,7 +212,7 @@ FILES = {
         FileCase("permuted", "SPL", (2.0, 1.0, 0.9)),
         FileCase("permuted", "RAS", None, "keep"),
         FileCase("oblique", "RAS"),
-        FileCase("oblique", "ASR", (0.8, 1.6, 1.6), "nearest"),
+        FileCase("oblique", "ASR", (0.97, 1.9, 1.61), "nearest"),
         FileCase("oblique", "RAS", (1.5, 1.5, 1.5), channels=2),
     )
 }

@@ -13,14 +13,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from converters.deploy.media import volume
 from converters.deploy.media.picture import SUFFIXES, read_picture
 from converters.deploy.media.prepare import prepare
+from converters.deploy.media.prepare_volume import prepare_volume
 from converters.engine import count_nonfinite
 from converters.errors import ConversionError, Issue, printable, refusal
 from converters.parity import arrays
 from converters.parity.user_inputs import ARRAYS, KNOWN, suffix, unusable
 from vit_config import ViTConfig
 from vit_config.preprocess import Plan, make_plan
+from vit_config.preprocess_volume import VolumePlan, make_volume_plan
 
 Array = NDArray[np.float32]
 
@@ -125,9 +128,10 @@ def _empty(path: Path) -> Issue:
     return Issue("file", path.name or str(path), what, f"files of {', '.join(KNOWN)}")
 
 
-def are_pictures(entries: Iterable[Entry]) -> bool:
-    """Whether any of them is a picture."""
-    return any(suffix(entry.path) in SUFFIXES for entry in entries)
+def are_raw(entries: Iterable[Entry], spatial_dims: int) -> bool:
+    """Whether any of them is a picture, or for a model of volumes a volume."""
+    raw = SUFFIXES if spatial_dims == 2 else volume.SUFFIXES
+    return any(suffix(entry.path) in raw for entry in entries)
 
 
 class InputReader:
@@ -140,6 +144,7 @@ class InputReader:
     def __init__(self, config: ViTConfig) -> None:
         self._config = config
         self._plan: Plan | None = None
+        self._volume_plan: VolumePlan | None = None
 
     def __call__(self, path: Path, name: str = "", most: int | None = None) -> Read:
         """The inputs of one file.
@@ -152,8 +157,8 @@ class InputReader:
         Raises:
             ConversionError: If it cannot be read, does not fit the model, or holds NaN
                 or infinite numbers.
-            ConfigError: If it is a picture, and the config does not state its
-                preprocessing.
+            ConfigError: If it is a picture or a volume, and the config does not state
+                its preprocessing.
             MissingExtraError: If the library that reads it is not installed.
         """
         called = Path(name or path.name)
@@ -203,6 +208,7 @@ class InputReader:
         if config.spatial_dims != 3:
             size = " x ".join(map(str, config.img_size))
             raise refusal(f"a volume; the model takes inputs of {size}", file=path)
-        raise refusal(
-            "volumes are not read yet; preprocess it, and pass a .npy", file=path
-        )
+        if self._volume_plan is None:
+            self._volume_plan = make_volume_plan(config)
+        found = volume.read_volume(path, config)
+        return Input(prepare_volume(found.values, self._volume_plan), found.notes)
