@@ -21,6 +21,7 @@ from converters.files.folder import check_folder
 from converters.folders import FOLDERS, KERAS_FOLDER, check_target, save_folder
 from converters.hub import is_hub, origin as hub_path
 from converters.live import is_module
+from converters.raw_input import check_asked, raw_input
 from converters.report import ConversionReport, Verify
 from converters.steps.asked import Size, Steps
 from converters.steps.folding import fitted
@@ -66,6 +67,8 @@ def convert(
     allow_missing: str | Sequence[str] = (),
     seed: int = 0,
     max_shard_size: str | int | None = None,
+    with_preprocessing: bool | None = None,
+    white: float | None = None,
     force: bool = False,
     verify: Verify | None = None,
     progress: Progress | None = None,
@@ -119,6 +122,11 @@ def convert(
         seed: What random tensors are drawn from; stated in their step.
         max_shard_size: Bytes of weights in one file of a folder, `"2GB"`; with more
             there are several and an index. None: one file.
+        with_preprocessing: Write a Keras model that takes images or volumes as they
+            are (`keras_vit.Pipeline`): what the config's `data` says is done inside,
+            and has to say all of it. None: if the source is such a model.
+        white: What white is in float images that it takes, 1.0 or 255.0; None: it
+            takes 8 bits only, or what the source took.
         force: Replace a target that exists.
         verify: `"weights"`: the bits of all weights; `"logits"`: these, and the outputs
             of a Keras file, which needs torch and Keras; `"none"`: nothing, the file
@@ -142,6 +150,7 @@ def convert(
     origin, target = origin_of(source), Path(target)
     kind = check_target(target, to_dialect, max_shard_size)
     folder = kind in FOLDERS
+    check_asked(kind, target, with_preprocessing, white)
     if folder:
         check_folder(target, (origin,), force)
     else:
@@ -175,9 +184,11 @@ def convert(
         stages = plan(reader.config, steps)
         variant = None
         if to_dialect not in (None, KERAS_FOLDER):
-            after = stages[-1].config if stages else reader.config
-            variant, folds = fitted(to_dialect, after, fold, folder)
+            unfolded = stages[-1].config if stages else reader.config
+            variant, folds = fitted(to_dialect, unfolded, fold, folder)
             stages += folds
+        after = stages[-1].config if stages else reader.config
+        raw = raw_input(reader, kind, target, with_preprocessing, white, after)
         nbytes = sum(info.nbytes for info in reader.tensors.values())
         tick = _Ticker(progress, _PASSES * nbytes)
         found = checked(reader, asked=steps, stages=stages, tick=tick)
@@ -189,6 +200,7 @@ def convert(
                 source=origin,
                 kind=kind,
                 variant=variant,
+                raw=raw,
                 max_shard_size=max_shard_size,
                 force=force,
                 verify=verify,
@@ -202,6 +214,7 @@ def convert(
                 source=origin,
                 kind=kind,
                 variant=variant,
+                raw=raw,
                 force=force,
                 verify=verify,
                 backend=backend,

@@ -16,6 +16,7 @@ from converters.engine import Pipe, Source, Watched
 from converters.errors import ConversionError, refusal
 from converters.files import FOLDER_CONFIG, FORMATS, format_of, space_needed
 from converters.files.atomic import check_space
+from converters.files.base import Raw
 from converters.files.folder import atomic_folder, check_folder
 from converters.files.keras_folder import write_keras_folder
 from converters.files.keras_hub_file import write_preset
@@ -98,6 +99,7 @@ def save_folder(
     source: Path,
     kind: str = "folder",
     variant: Variant | None = None,
+    raw: Raw | None = None,
     max_shard_size: str | int | None = None,
     force: bool = False,
     verify: Verify = "weights",
@@ -112,6 +114,7 @@ def save_folder(
         source: Where they come from.
         kind: One of `FOLDERS`.
         variant: The variant of a library, or None for our own names.
+        raw: Of an unzipped `.keras`: what it takes, with its preprocessing inside.
         max_shard_size: Bytes of weights in a file, `"2GB"`; one file if None.
         force: Replace a model that is there.
         verify: What is proved, see `converters.convert`.
@@ -141,7 +144,8 @@ def save_folder(
     outputs = None
     with atomic_folder(target, force=force) as folder:
         if keras:
-            write_keras_folder(folder, Pipe(weights, KERAS.plan(config)), config)
+            twin = Pipe(weights, KERAS.plan(config))
+            write_keras_folder(folder, twin, config, raw)
             path = folder
         elif name == "keras_hub":
             write_preset(folder, weights, config)
@@ -152,7 +156,8 @@ def save_folder(
         if verify == "logits":
             from converters.parity.outputs import check_outputs
 
-            outputs = check_outputs(path, kind, config, found.dtype, backend)
+            inside = raw is not None
+            outputs = check_outputs(path, kind, config, found.dtype, backend, inside)
         for file, fields in beside.items():
             text = json.dumps(fields, indent=2, ensure_ascii=False) + "\n"
             (folder / file).write_text(text, encoding="utf-8")
@@ -163,6 +168,7 @@ def save_folder(
         source=source,
         target=target,
         target_format=kind,
+        raw=raw,
         target_dialect=name,
         bytes_written=size,
         proved=proved,

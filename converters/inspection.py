@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from converters.audit import audit, takes
 from converters.checks import check_tensors, check_values
 from converters.dialects.asked import Asked, ConfigLike
 from converters.dialects.opening import (
@@ -22,7 +23,8 @@ from converters.dialects.partial import Partial, partial
 from converters.dialects.reading import RawFile
 from converters.engine import Pipe, Source, TensorInfo, Watched, fingerprint
 from converters.errors import ConversionError, Issue, fold, printable
-from converters.files import Reader, format_of
+from converters.files import Raw, Reader, format_of
+from converters.raw_input import WHOLE
 from vit_config import ViTConfig
 
 MAX_ROWS = 400
@@ -46,6 +48,7 @@ class Inspection:
         dropped: Tensors that a written rule leaves out, each with the reason.
         fields: Without a config: the fields of it that names and shapes say.
         unknown: Without a config: why there is none, and what to do about it.
+        raw: What a Keras model takes that has its preprocessing inside.
     """
 
     source: Path
@@ -58,6 +61,12 @@ class Inspection:
     dropped: Mapping[str, str] = field(default_factory=dict)
     fields: Mapping[str, Any] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
+    raw: Raw | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is a model that Keras loads, and not weights alone."""
+        return self.format in WHOLE
 
     @property
     def parameters(self) -> int:
@@ -89,6 +98,7 @@ class Inspection:
             "dropped": dict(self.dropped),
             "fields": dict(self.fields),
             "unknown": list(self.unknown),
+            "with_preprocessing": self.raw is not None,
         }
 
     def to_json(self) -> str:
@@ -107,6 +117,9 @@ class Inspection:
             ),
             ("fingerprint", self.fingerprint or "none: the weights were not checked"),
         ]
+        if self.config is not None:
+            rows += [("input", takes(self.config, self.raw))] if self.whole else []
+            rows += audit(self.config)
         for reason in dict.fromkeys(self.dropped.values()):
             count = list(self.dropped.values()).count(reason)
             plural = "s" if count != 1 else ""
@@ -118,7 +131,7 @@ class Inspection:
         return rows + [("problem", line) for line in fold(self.issues)[:20]]
 
     def __str__(self) -> str:
-        lines = [f"{label:<13} {text}" for label, text in self._rows()]
+        lines = [f"{label:<14} {text}" for label, text in self._rows()]
         width = max((len(printable(name)) for name in self.tensors), default=0)
         for name, info in list(self.tensors.items())[:MAX_ROWS]:
             shape = " x ".join(map(str, info.shape)) or "scalar"
@@ -220,6 +233,7 @@ def _whole(
         issues=tuple(issues),
         fingerprint=digest,
         dropped=dict(getattr(reader, "dropped", {})),
+        raw=getattr(reader, "raw", None),
     )
 
 

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from converters.audit import preprocessing, takes
 from converters.errors import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from converters.files.base import Raw
     from converters.parity.outputs import OutputCheck
     from vit_config import ViTConfig
 
@@ -87,6 +89,8 @@ class ConversionReport:
         outputs: How near the Keras model's outputs are, if that was asked for.
         effects: What each step did that changed the weights.
         files: What a folder that was written holds.
+        raw: What a written Keras model takes that has its preprocessing inside; None:
+            what is prepared elsewhere.
     """
 
     source: Path
@@ -111,6 +115,7 @@ class ConversionReport:
     outputs: OutputCheck | None = None
     effects: tuple[StepEffect, ...] = ()
     files: tuple[str, ...] = ()
+    raw: Raw | None = None
 
     @property
     def ok(self) -> bool:
@@ -147,6 +152,7 @@ class ConversionReport:
             "outputs": self.outputs.to_dict() if self.outputs else None,
             "effects": [effect.to_dict() for effect in self.effects],
             "files": list(self.files),
+            "with_preprocessing": self.raw is not None,
         }
 
     def to_json(self) -> str:
@@ -197,6 +203,9 @@ class ConversionReport:
         for name, rule in self.computed.items():
             rows.insert(3, ("computed", f"{name}, {rule}"))
         rows[3:3] = self._step_rows()
+        if self.raw is not None:
+            rows.insert(3, ("input", takes(self.config, self.raw)))
+        rows.insert(-1, ("preprocessing", preprocessing(self.config)))
         return rows
 
     def _proved(self) -> str:
@@ -205,7 +214,7 @@ class ConversionReport:
         return f"{self.proved} of {self.tensors} tensors bit-identical"
 
     def __str__(self) -> str:
-        return "\n".join(f"{label:<12} {text}" for label, text in self._rows())
+        return "\n".join(f"{label:<14} {text}" for label, text in self._rows())
 
     def _repr_html_(self) -> str:
         rows = "".join(

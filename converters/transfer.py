@@ -17,7 +17,7 @@ from converters.engine import (
 from converters.errors import ConversionError, Issue
 from converters.files import open_reader, space_needed, write
 from converters.files.atomic import atomic, check_output, check_space
-from converters.files.base import Reader
+from converters.files.base import Raw, Reader
 from converters.report import ConversionReport, Verify
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def write_checked(
     source: Path,
     kind: str,
     variant: Variant | None = None,
+    raw: Raw | None = None,
     force: bool = False,
     verify: Verify = "weights",
     backend: str = "",
@@ -38,7 +39,8 @@ def write_checked(
 ) -> ConversionReport:
     """Writes canonical tensors to a file that is proved before it gets its name.
 
-    With a `variant` the file is safetensors under that dialect's names. What is proved,
+    With a `variant` the file is safetensors under that dialect's names; with `raw` a
+    `.keras` has its preprocessing inside. What is proved,
     `verify` says, see `converters.convert`; `"logits"` needs Keras' `backend`.
 
     Raises:
@@ -52,7 +54,8 @@ def write_checked(
     proved, outputs = 0, None
     with atomic(target, force=force) as path:
         if variant is None:
-            saved = write(path, kind, Watched(found.source, tick), found.config)
+            weights = Watched(found.source, tick)
+            saved = write(path, kind, weights, found.config, raw)
             if verify != "none":
                 proved = prove(path, kind, found, saved, tick)
         else:
@@ -60,13 +63,17 @@ def write_checked(
         if verify == "logits":
             from converters.parity.outputs import check_outputs
 
-            outputs = check_outputs(path, kind, found.config, found.dtype, backend)
+            inside = raw is not None
+            outputs = check_outputs(
+                path, kind, found.config, found.dtype, backend, inside
+            )
         size = path.stat().st_size
     return report_of(
         found,
         source=source,
         target=target,
         target_format=kind,
+        raw=raw,
         target_dialect=variant.name if variant else "",
         bytes_written=size,
         proved=proved,

@@ -9,12 +9,14 @@ PYTEST_DONT_REWRITE: with a plugin in it, pytest would warn if this is imported 
 from keras_vit.feature_extractor import FeatureExtractor, feature_extractor
 from keras_vit.guard import WeightsError
 from keras_vit.loading import load_model
+from keras_vit.pipeline import Pipeline
 from keras_vit.preprocess import Preprocess
 from keras_vit.vit import ViT
 from vit_config import ViTConfig
 
 __all__ = [
     "FeatureExtractor",
+    "Pipeline",
     "Preprocess",
     "ViT",
     "ViTConfig",

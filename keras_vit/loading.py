@@ -9,6 +9,7 @@ import keras
 
 from keras_vit.guard import WeightsError, all_layers
 from keras_vit.init import no_init
+from keras_vit.pipeline import Pipeline
 from keras_vit.vit import ViT
 
 
@@ -20,7 +21,7 @@ def load_model(path: str | PathLike[str], *, dtype=None, **kwargs) -> keras.Mode
     Args:
         path: A `.keras` file, or an unzipped one, with a ViT in it.
         dtype: Another dtype policy than the saved one; the file must then be a plain
-            ViT. Its compile state is not restored.
+            ViT, or a `Pipeline` around one. Its compile state is not restored.
         **kwargs: `compile`, `custom_objects`, `safe_mode`, as in Keras.
 
     Raises:
@@ -46,7 +47,7 @@ def load_model(path: str | PathLike[str], *, dtype=None, **kwargs) -> keras.Mode
     return model
 
 
-def _load_as(path: str, dtype) -> ViT:
+def _load_as(path: str, dtype) -> ViT | Pipeline:
     folder = Path(path)
     weights = path
     if folder.is_dir():  # unzipped
@@ -55,11 +56,20 @@ def _load_as(path: str, dtype) -> ViT:
     else:
         with zipfile.ZipFile(path) as archive:
             saved = json.loads(archive.read("config.json"))
-    if saved.get("registered_name") != "vit_duet>ViT":
+    name, config = saved.get("registered_name"), saved["config"]
+    if name not in ("vit_duet>ViT", "vit_duet>Pipeline"):
         raise ValueError(
-            f"{path}: dtype= needs a plain ViT, found {saved.get('class_name')!r}"
+            f"{path}: dtype= needs a plain ViT, or a Pipeline around one; found "
+            f"{saved.get('class_name')!r}"
         )
     with no_init():
-        model = ViT.from_config({**saved["config"], "dtype": dtype})
+        if name == "vit_duet>ViT":
+            model = vit = ViT.from_config({**config, "dtype": dtype})
+        else:
+            vit = {**config["vit"], "dtype": dtype}
+            model = Pipeline.from_config({**config, "vit": vit})
+            vit = model.vit
         model.load_weights(weights)
+    if not vit._guard.verified:
+        raise WeightsError(f"{path}: no weights were loaded into {vit.name!r}")
     return model

@@ -6,8 +6,9 @@ tokens. Images are channels first, (B, C, *spatial).
 PYTEST_DONT_REWRITE: with a plugin in it, pytest would warn if this is imported before.
 """
 
+from torch_vit.pipeline import Pipeline
 from torch_vit.preprocess import Preprocess
 from torch_vit.vit import ViT
 from vit_config import ViTConfig
 
-__all__ = ["Preprocess", "ViT", "ViTConfig"]
+__all__ = ["Pipeline", "Preprocess", "ViT", "ViTConfig"]

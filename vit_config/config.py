@@ -22,6 +22,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from vit_config.changes import with_changes
 from vit_config.checks import whole_problems
 from vit_config.data import DataConfig, RopeConfig, SourceConfig, StrTuple
 from vit_config.errors import ConfigError, problem_lines
@@ -351,8 +352,15 @@ class ViTConfig(BaseModel):
         return cls(**fields)
 
     def replace(self, **changes: Any) -> Self:
-        """A copy with some fields changed, validated anew."""
-        return type(self)(**{**self.to_dict(), **changes})
+        """A copy with some fields changed, validated anew.
+
+        Args:
+            **changes: Fields; `"data.mean"` is one field of `data` alone.
+
+        Raises:
+            ConfigError: If the result describes no model.
+        """
+        return type(self)(**with_changes(self.to_dict(), changes))
 
     @classmethod
     def from_dialect(cls, dialect: str, fields: Mapping[str, Any]) -> Self:
@@ -377,9 +385,13 @@ class ViTConfig(BaseModel):
     def preset(cls, name: str, **changes: Any) -> Self:
         """A named configuration, for example `"vit-b16-224"` or `"m3d-clip"`.
 
+        Args:
+            name: Of the preset.
+            **changes: As of `replace`.
+
         Raises:
             ConfigError: If there is no such preset, or the changes do not fit.
         """
         from vit_config.presets import preset_fields
 
-        return cls(**{**preset_fields(name), **changes})
+        return cls(**with_changes(preset_fields(name), changes))

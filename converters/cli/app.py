@@ -104,6 +104,19 @@ def convert(
             "file; its default) or none."
         ),
     ] = None,
+    with_preprocessing: Annotated[
+        Optional[bool],  # noqa: UP045
+        typer.Option(
+            "--with-preprocessing/--without-preprocessing",
+            help="Write a Keras model that takes images or volumes as they are. "
+            "Default: as in the source.",
+            show_default=False,
+        ),
+    ] = None,
+    white: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(help="What white is in float images that it takes: 1 or 255."),
+    ] = None,
     output: options.Output = None,
     num_classes: options.NumClasses = None,
     in_chans: options.InChans = None,
@@ -134,6 +147,8 @@ def convert(
             from_dialect=from_,
             to_dialect=to,
             prefix=prefix,
+            with_preprocessing=with_preprocessing,
+            white=white,
             output=output,
             num_classes=num_classes,
             in_chans=in_chans,

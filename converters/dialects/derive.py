@@ -14,6 +14,7 @@ from converters.dialects.seen import seen
 from converters.dialects.shapes import canonical_shapes
 from converters.errors import ConversionError, Issue, printable, refusal
 from vit_config import ViTConfig
+from vit_config.changes import with_changes
 from vit_config.presets import preset_fields
 
 UNSEEN = ("num_heads", "img_size", "norm_eps", "act_layer", "global_pool")
@@ -49,7 +50,7 @@ def complete(variant: Variant, shapes: Shapes, given: Given, file: Any) -> ViTCo
         return config
     _check_fields(given.changes, file)
     known = preset_fields(given.preset) if given.preset else {}
-    known = {**known, **given.changes}
+    known = with_changes(known, given.changes)
     says = {**says, **variant.follows({**says, **known})}
     _compare(_told(says, known, given), known, variant, file, None)
     fields = {**says, **known}
@@ -78,7 +79,8 @@ def complete(variant: Variant, shapes: Shapes, given: Given, file: Any) -> ViTCo
 def _check_fields(changes: Mapping[str, Any], file: Any) -> None:
     """Refuses what is no field, before fields that it was meant for are asked for."""
     fields = list(ViTConfig.model_fields)
-    for name in changes:
+    for change in changes:
+        name = change.partition(".")[0]
         if name not in fields:
             near = difflib.get_close_matches(name, fields, n=1)
             meant = f'; did you mean "{near[0]}"?' if near else ""

@@ -146,7 +146,13 @@ def _own(path: Path, asked: Asked) -> Reader:
                 f"--from and --prefix are for files of PyTorch weights{suffix}",
                 file=path,
             )
-    return open_reader(path, given_config(asked, None).whole())
+    given = given_config(asked, None)
+    reader = open_reader(path, given.whole())
+    if given.changes and given.whole() is None:
+        with reader:
+            changed = reader.config.replace(**given.changes)
+        return open_reader(path, changed)  # refuses another architecture
+    return reader
 
 
 def read_raw(raw: RawFile, asked: Asked) -> Reader:

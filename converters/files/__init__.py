@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from converters.engine import Pipe, Source
 from converters.errors import refusal
-from converters.files.base import FORMATS, Reader, format_of
+from converters.files.base import FORMATS, Raw, Reader, format_of
 from converters.rules import KERAS
 from vit_config import ViTConfig
 
 if TYPE_CHECKING:
     from converters.files.h5_file import Saved
 
-__all__ = ["FORMATS", "Reader", "Source", "format_of", "open_reader", "write"]
+__all__ = ["FORMATS", "Raw", "Reader", "Source", "format_of", "open_reader", "write"]
 
 FOLDER_WEIGHTS = "model.safetensors"
 FOLDER_CONFIG = "config.json"
@@ -76,7 +76,9 @@ def folder_config(folder: Path) -> ViTConfig | None:
     return ViTConfig.from_json(path.read_bytes()) if path.exists() else None
 
 
-def write(path: Path, kind: str, source: Source, config: ViTConfig) -> Saved:
+def write(
+    path: Path, kind: str, source: Source, config: ViTConfig, raw: Raw | None = None
+) -> Saved:
     """Writes canonical tensors in a format; a new file, not yet proved.
 
     Args:
@@ -84,6 +86,7 @@ def write(path: Path, kind: str, source: Source, config: ViTConfig) -> Saved:
         kind: A value of `FORMATS`.
         source: Canonical tensors, served one at a time.
         config: Their config.
+        raw: Of a `.keras`: what it takes, if its preprocessing is to be inside.
 
     Returns:
         The digests that were written beside Keras weights; else none.
@@ -97,7 +100,7 @@ def write(path: Path, kind: str, source: Source, config: ViTConfig) -> Saved:
     if kind == "keras":
         from converters.files.keras_file import write_keras
 
-        return write_keras(path, twin, config)
+        return write_keras(path, twin, config, raw)
     from converters.files.h5_file import write_h5
 
     return write_h5(path, twin, config)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -33,6 +34,17 @@ _SIGNATURES = (
     (b"\x1f\x8b", "a gzip archive"),
     (b"GGUF", "a GGUF file"),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """A Keras model that takes images or volumes as they are: `keras_vit.Pipeline`.
+
+    Attributes:
+        white: What white is in float images, 1.0 or 255.0; None: only uint8 is taken.
+    """
+
+    white: float | None = None
 
 
 class Reader(Protocol):

@@ -10,8 +10,14 @@ import numpy as np
 
 from converters.engine import Array, Source, TensorInfo, np_dtype, sha256
 from converters.errors import ConversionError, Issue, printable, refusal
-from converters.files.base import check_input, merge_configs
-from converters.files.keras_layout import GUARD, Group, layout
+from converters.files.base import Raw, check_input, merge_configs
+from converters.files.keras_layout import (
+    GUARD,
+    PIPELINE,
+    PIPELINE_GROUPS,
+    Group,
+    layout,
+)
 from converters.rules import KERAS, Plan
 from converters.streaming import Hasher, ahead
 from vit_config import ViTConfig
@@ -40,8 +46,10 @@ class WeightsH5Reader:
         path: The file.
         config: The model's config, which such a file does not hold.
         file: The opened HDF5 data, if it is not the whole of `path`.
+        raw: What the model takes, if it is a `keras_vit.Pipeline` around the ViT.
 
     Attributes:
+        raw: The same.
         digests: What `keras_vit.guard` noted of each weight, if it did.
         verify: Whether values are compared with these digests when they are read.
 
@@ -58,8 +66,11 @@ class WeightsH5Reader:
         config: ViTConfig | None = None,
         *,
         file: BinaryIO | None = None,
+        raw: Raw | None = None,
     ) -> None:
         self.path = path
+        self.raw = raw
+        self._home = "" if raw is None else PIPELINE
         self.config = merge_configs(path, None, config)
         self._h5 = open_h5(path, file)
         try:
@@ -74,7 +85,8 @@ class WeightsH5Reader:
 
     def _open(self) -> None:
         infos = scan(self._h5, self.path)
-        groups = layout(self.config)
+        groups = layout(self.config, self._home)
+        guard = f"{self._home}{GUARD}/"
         places = {
             f"{group.vars}/{key}": path
             for group in groups
@@ -82,14 +94,12 @@ class WeightsH5Reader:
         }
         dropped = [place for place in infos if place.startswith(DROPPED)]
         self.steps: tuple[str, ...] = ("drop_optimizer",) if dropped else ()
-        rest = [
-            place for place in infos if not place.startswith((*DROPPED, f"{GUARD}/"))
-        ]
+        rest = [place for place in infos if not place.startswith((*DROPPED, guard))]
         self._places = {places.get(place, place): place for place in rest}
         self.tensors = {name: infos[place] for name, place in self._places.items()}
         _refuse_quantised(self.tensors, self.path)
         _check_names(self._h5, groups, self.path)
-        self.digests = _digests(self._h5, self.path)
+        self.digests = _digests(self._h5, f"{guard}vars/digests", self.path)
         self.verify = True
 
     def read(self, name: str) -> Array:
@@ -239,8 +249,7 @@ def _check_names(h5: Any, groups: tuple[Group, ...], path: Path) -> None:
         )
 
 
-def _digests(h5: Any, path: Path) -> Saved:
-    place = f"{GUARD}/vars/digests"
+def _digests(h5: Any, place: str, path: Path) -> Saved:
     if place not in h5:
         return {}
     try:
@@ -255,25 +264,31 @@ def _digests(h5: Any, path: Path) -> Saved:
         raise refusal(f"the digests beside the weights: {error}", file=path) from None
 
 
-def write_h5(file: Path | BinaryIO, source: Source, config: ViTConfig) -> Saved:
-    """Writes the groups that `keras_vit.ViT(config).save_weights` writes.
+def write_h5(
+    file: Path | BinaryIO, source: Source, config: ViTConfig, raw: Raw | None = None
+) -> Saved:
+    """Writes the groups that `save_weights` of a `keras_vit.ViT` writes.
 
     Args:
         file: A new file, or one open for reading and writing.
         source: Tensors of the Keras twin, served one at a time.
         config: Their config.
+        raw: What a `keras_vit.Pipeline` takes that is to be around the ViT.
 
     Returns:
         The digests that were written beside the weights.
     """
+    home = "" if raw is None else PIPELINE
     samples: dict[str, Array] = {}
-    groups = layout(config)
+    groups = layout(config, home)
     names = [name for group in groups for _, name in group.weights]
     with (
         h5py.File(file, "w") as h5,
         ahead(source, names) as arrays,
         Hasher() as hasher,
     ):
+        for place, name in PIPELINE_GROUPS.items() if raw is not None else ():
+            _group(h5, place, name)
         for group in groups:
             target = _group(h5, group.vars, group.name or "vit")
             for key, name in group.weights:
@@ -286,7 +301,7 @@ def write_h5(file: Path | BinaryIO, source: Source, config: ViTConfig) -> Saved:
             for key, (dtype, shape, sha) in hasher.digests().items()
         }
         text = canonical({"schema": 1, "weights": digests})
-        guard = _group(h5, f"{GUARD}/vars", "guard")
+        guard = _group(h5, f"{home}{GUARD}/vars", "guard")
         guard["digests"] = np.frombuffer(text.encode(), np.uint8)
         guard["samples"] = np.stack([samples[key] for key in sorted(samples)])
     return digests

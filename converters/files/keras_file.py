@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, cast
 
 from converters.engine import Source
 from converters.errors import printable, refusal
-from converters.files.base import check_input, merge_configs
+from converters.files.base import Raw, check_input, merge_configs
 from converters.files.h5_file import (
     Saved,
     WeightsH5Reader,
@@ -25,6 +25,7 @@ from vit_config import ViTConfig
 from vit_config.strict_json import JsonError, strict_object
 
 REGISTERED = "vit_duet>ViT"
+PIPELINE = "vit_duet>Pipeline"
 KERAS_VERSION = "3.15.1"
 """The Keras release whose format is written; a constant, so that bytes are, too."""
 
@@ -36,7 +37,7 @@ _ZIP64 = zipfile.ZIP64_LIMIT - (1 << 28)  # weights from which on the sizes need
 
 
 class KerasReader(WeightsH5Reader):
-    """Reads a `.keras` that holds one `keras_vit.ViT`.
+    """Reads a `.keras` that holds one `keras_vit.ViT`, or a `Pipeline` around it.
 
     Only the three members that Keras writes, uncompressed as Keras stores them, are
     read: no traversal, no duplicates, no encryption, nothing to inflate. The weights
@@ -54,22 +55,23 @@ class KerasReader(WeightsH5Reader):
 
     def __init__(self, path: Path, config: ViTConfig | None = None) -> None:
         check_input(path, "keras")
-        self._raw = path.open("rb")
+        self._file = path.open("rb")
         try:
-            members = read_members(self._raw, path)
-            own = config_of(_read(self._raw, members["config.json"], path), path)
-            start, size = _span(self._raw, members["model.weights.h5"], path)
-            window = BufferedReader(_Window(self._raw, start, size))
+            members = read_members(self._file, path)
+            text = _read(self._file, members["config.json"], path)
+            own, raw = model_of(text, path)
+            start, size = _span(self._file, members["model.weights.h5"], path)
+            window = BufferedReader(_Window(self._file, start, size))
             merged = merge_configs(path, own, config)
-            super().__init__(path, merged, file=cast(BinaryIO, window))
+            super().__init__(path, merged, file=cast(BinaryIO, window), raw=raw)
         except BaseException:
-            self._raw.close()
+            self._file.close()
             raise
 
     def close(self) -> None:
         """Lets the file go."""
         super().close()
-        self._raw.close()
+        self._file.close()
 
 
 class _Window(RawIOBase):
@@ -176,8 +178,8 @@ def _read(file: BinaryIO, info: zipfile.ZipInfo, path: Path) -> bytes:
     return file.read(size)
 
 
-def config_of(text: bytes, path: Path) -> ViTConfig:
-    """The config of the model in a `config.json` of Keras.
+def model_of(text: bytes, path: Path) -> tuple[ViTConfig, Raw | None]:
+    """The model in a `config.json` of Keras, and what a pipeline around it takes.
 
     Raises:
         ConversionError: If that is another model, or a quantised one.
@@ -187,27 +189,45 @@ def config_of(text: bytes, path: Path) -> ViTConfig:
     except JsonError as error:
         raise refusal(f"config.json: {printable(error, 200)}", file=path) from None
     name = saved.get("registered_name") or saved.get("class_name")
-    if name != REGISTERED:
+    fields, raw = saved.get("config"), None
+    if name == PIPELINE and isinstance(fields, dict):
+        raw, fields = _raw_of(fields, path), fields.get("vit")
+    elif name != REGISTERED:
         raise refusal(
-            f'its model is a "{printable(name)}"; only a plain {REGISTERED} is read',
+            f'its model is a "{printable(name)}"; only a plain {REGISTERED} is read, '
+            f"or a {PIPELINE} around it",
             file=path,
             hint="Save the ViT inside it on its own: vit.save_pretrained(...).",
         )
-    fields = saved.get("config")
     config = fields.get("config") if isinstance(fields, dict) else None
     if not isinstance(fields, dict) or not isinstance(config, dict):
         raise refusal("config.json holds no ViT config", file=path)
     if "Quantized" in json.dumps([fields.get("dtype"), fields.get("quantized")]):
         raise refuse_quantised(path, "by Keras")
-    return ViTConfig.from_dict(config)
+    return ViTConfig.from_dict(config), raw
 
 
-def keras_config(config: ViTConfig, dtype: str) -> dict[str, Any]:
-    """What `keras.Model.save` puts into `config.json` for a fresh `keras_vit.ViT`.
+def _raw_of(fields: dict[str, Any], path: Path) -> Raw:
+    white = fields.get("white")
+    if white not in (None, 1.0, 255.0):
+        text = f"config.json: white is {printable(white)}, and not 1 or 255"
+        raise refusal(text, file=path)
+    return Raw(white)
+
+
+def keras_config(
+    config: ViTConfig, dtype: str, raw: Raw | None = None
+) -> dict[str, Any]:
+    """What `keras.Model.save` puts into `config.json` for a fresh model.
 
     The policy is the type of the weights: `"bfloat16"` and not `"mixed_bfloat16"`,
     whose weights are float32. A model that computes in bfloat16 and keeps float32
     weights is a choice made when loading (`keras_vit.load_model(..., dtype=...)`).
+
+    Args:
+        config: Config of the `keras_vit.ViT`.
+        dtype: Type of its weights.
+        raw: What a `keras_vit.Pipeline` takes that is to be around it.
     """
     policy = {
         "module": "keras",
@@ -215,24 +235,40 @@ def keras_config(config: ViTConfig, dtype: str) -> dict[str, Any]:
         "config": {"name": dtype},
         "registered_name": None,
     }
+    vit = {
+        "config": config.to_dict(),
+        "name": "vit",
+        "trainable": True,
+        "frozen": [],
+        "quantized": {},
+        "dtype": policy,
+    }
+    if raw is not None:
+        return {
+            "module": "keras_vit.pipeline",
+            "class_name": "Pipeline",
+            "config": {
+                "vit": vit,
+                "white": raw.white,
+                "name": "pipeline",
+                "trainable": True,
+            },
+            "registered_name": PIPELINE,
+            "compile_config": {},
+        }
     return {
         "module": "keras_vit.vit",
         "class_name": "ViT",
-        "config": {
-            "config": config.to_dict(),
-            "name": "vit",
-            "trainable": True,
-            "frozen": [],
-            "quantized": {},
-            "dtype": policy,
-        },
+        "config": vit,
         "registered_name": REGISTERED,
         "build_config": {"input_shape": [None, *config.img_size, config.in_chans]},
         "compile_config": {},
     }
 
 
-def write_keras(path: Path, source: Source, config: ViTConfig) -> Saved:
+def write_keras(
+    path: Path, source: Source, config: ViTConfig, raw: Raw | None = None
+) -> Saved:
     """Writes a `.keras` that `keras.models.load_model` loads in one line.
 
     Same tensors, config and version: the same bytes (fixed times, no date).
@@ -241,13 +277,14 @@ def write_keras(path: Path, source: Source, config: ViTConfig) -> Saved:
         path: A new file.
         source: Tensors of the Keras twin, served one at a time.
         config: Their config.
+        raw: What a `keras_vit.Pipeline` takes that is to be around the model.
 
     Returns:
         The digests that were written beside the weights.
     """
     dtype = next(iter(source.tensors.values())).dtype
     metadata = {"keras_version": KERAS_VERSION, "producer": producer()}
-    texts = (json.dumps(metadata), json.dumps(keras_config(config, dtype)))
+    texts = (json.dumps(metadata), json.dumps(keras_config(config, dtype, raw)))
     large = sum(info.nbytes for info in source.tensors.values()) > _ZIP64
     with path.open("w+b") as file, zipfile.ZipFile(file, "w") as archive:
         for name, text in zip(MEMBERS[:2], texts, strict=True):
@@ -258,7 +295,8 @@ def write_keras(path: Path, source: Source, config: ViTConfig) -> Saved:
         info.CRC = info.compress_size = 0
         file.write(info.FileHeader(large))
         start = file.tell()
-        saved = write_h5(cast(BinaryIO, _Window(file, start, 0)), source, config)
+        window = cast(BinaryIO, _Window(file, start, 0))
+        saved = write_h5(window, source, config, raw)
         info.CRC, info.file_size = _checksum(file, start)
         info.compress_size = info.file_size
         file.seek(info.header_offset)

@@ -11,14 +11,14 @@ from pathlib import Path
 
 from converters.engine import Source
 from converters.errors import refusal
-from converters.files.base import check_input, merge_configs
+from converters.files.base import Raw, check_input, merge_configs
 from converters.files.h5_file import Saved, WeightsH5Reader, write_h5
 from converters.files.keras_file import (
     KERAS_VERSION,
     MAX_JSON,
     MEMBERS,
-    config_of,
     keras_config,
+    model_of,
 )
 from converters.version import producer
 from vit_config import ViTConfig
@@ -32,7 +32,7 @@ def is_keras_folder(path: Path) -> bool:
 
 
 class KerasFolderReader(WeightsH5Reader):
-    """Reads an unzipped `.keras` that holds one `keras_vit.ViT`.
+    """Reads an unzipped `.keras` that holds one `keras_vit.ViT`, or a `Pipeline`.
 
     Args:
         path: The folder.
@@ -48,24 +48,28 @@ class KerasFolderReader(WeightsH5Reader):
         text = path / CONFIG
         if text.stat().st_size > MAX_JSON:
             raise refusal("larger than any config is", file=text)
-        own = config_of(text.read_bytes(), path)
+        own, raw = model_of(text.read_bytes(), path)
         check_input(path / WEIGHTS, "weights.h5")
-        super().__init__(path / WEIGHTS, merge_configs(path, own, config))
+        super().__init__(path / WEIGHTS, merge_configs(path, own, config), raw=raw)
 
 
-def write_keras_folder(folder: Path, source: Source, config: ViTConfig) -> Saved:
+def write_keras_folder(
+    folder: Path, source: Source, config: ViTConfig, raw: Raw | None = None
+) -> Saved:
     """Writes a folder that `keras.models.load_model` loads in one line.
 
     Args:
         folder: An empty folder.
         source: Tensors of the Keras twin, served one at a time.
         config: Their config.
+        raw: What a `keras_vit.Pipeline` takes that is to be around the model.
 
     Returns:
         The digests that were written beside the weights.
     """
     dtype = next(iter(source.tensors.values())).dtype
     metadata = {"keras_version": KERAS_VERSION, "producer": producer()}
-    for name, value in ((METADATA, metadata), (CONFIG, keras_config(config, dtype))):
+    model = keras_config(config, dtype, raw)
+    for name, value in ((METADATA, metadata), (CONFIG, model)):
         (folder / name).write_text(json.dumps(value), encoding="utf-8")
-    return write_h5(folder / WEIGHTS, source, config)
+    return write_h5(folder / WEIGHTS, source, config, raw)

@@ -17,7 +17,13 @@ from vit_config import ViTConfig
 from vit_config.weights import weight_table
 
 GUARD = "layers/weights_guard"
-"""Group of the digests that `keras_vit.guard` writes."""
+"""Group of the digests that `keras_vit.guard` writes, below the ViT's own."""
+
+PIPELINE = "layers/vi_t/"
+"""Where a `keras_vit.Pipeline` has the groups of its ViT."""
+
+PIPELINE_GROUPS = {"vars": "pipeline", "layers/preprocess/vars": "preprocess"}
+"""Its other groups, all empty, with the layers' names."""
 
 _KEYS = {"kernel": "0", "bias": "1", "gamma": "0", "beta": "1"}
 
@@ -75,14 +81,19 @@ class Group:
         return self.layer.rpartition("/")[2]
 
 
-def layout(config: ViTConfig) -> tuple[Group, ...]:
-    """Every group of a file, in the order in which Keras writes them; no guard."""
+def layout(config: ViTConfig, home: str = "") -> tuple[Group, ...]:
+    """Every group of a file, in the order in which Keras writes them; no guard.
+
+    Args:
+        config: The model.
+        home: Where its groups are: `PIPELINE`, or at the top.
+    """
     own: dict[str, list[tuple[str, str]]] = {}
     for weight in weight_table(config):
         layer = weight.path.rpartition("/")[0]
         own.setdefault(layer, []).append((key_of(weight.path), weight.path))
     return tuple(
-        Group(place, node.path, tuple(own.get(node.path, ())))
+        Group(f"{home}{place}".rstrip("/"), node.path, tuple(own.get(node.path, ())))
         for place, node in _walk_model(_tree(config))
     )
 

@@ -21,6 +21,9 @@ A case is a dict of JSON, its files lie beside it. What it may ask for:
   "eps"}}}`: S steps on 0.5 mean((y - t)^2), each from the file's weights:
   `train:OPTIMIZER:loss`, before every step and after the last one, on its batch, and
   `train:OPTIMIZER:NAME`, the weights after all steps;
+- `raw`: `{"sets": {name: file}, "config": ...}`, inputs (B, C, *spatial) as they are:
+  `raw:NAME:prepared`, and of a model with preprocessing inside `raw:NAME:outputs` and
+  `raw:NAME:apart`, see `converters.parity.raw`;
 - `weights`: digests of the weights in memory, right after loading;
 - `resave`: a name: the loaded model is saved there.
 
@@ -77,6 +80,9 @@ class Runner(Protocol):
 
     def step(self, part: Part, values: Sequence[Array]) -> Array:
         """One step alone."""
+
+    def raw(self, x: Array, config: ViTConfig) -> Named:
+        """What becomes of raw inputs, if the model prepares them."""
 
     def gradients(self, x: Array, cotangent: Array) -> Named:
         """Of the input and of every weight that is trained."""
@@ -208,6 +214,15 @@ class Case:
         if runner.config.num_classes:
             pooled = self._batched(lambda x: runner.head(x, pre_logits=True), tokens)
             self._archive.add(f"{prefix}pooled", pooled)
+
+    def raw(self, runner: Runner) -> None:
+        """Raw inputs, where the model prepares them itself."""
+        asked = self._fields.get("raw")
+        if not asked:
+            return
+        config = ViTConfig.from_dict(asked["config"])
+        for name, file in asked["sets"].items():
+            self._add(f"raw:{name}:", runner.raw(self._load(file), config))
 
     def gradients(self, runner: Runner, prefix: str = "") -> None:
         """Of the input and the weights."""

@@ -25,8 +25,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.parity.outputs import OPERATIONS, inputs_for, operations
 from converters.parity.rms import LEAST_INPUTS
+from converters.parity.size import OPERATIONS, inputs_for, operations
 from vit_config import ViTConfig
 
 Array = NDArray[np.float32]
@@ -131,7 +131,7 @@ def _rows(kind: Kind, config: ViTConfig, seed: int) -> Iterator[Any]:
     while True:
         match drawn_as:
             case "structured":
-                yield _structured(rng, shape)
+                yield structured(rng, shape)
             case "large":
                 yield LARGE * rng.standard_normal(shape, np.float32)
             case "low_variance":
@@ -142,7 +142,8 @@ def _rows(kind: Kind, config: ViTConfig, seed: int) -> Iterator[Any]:
                 yield rng.standard_normal(shape, np.float32)
 
 
-def _structured(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[Any]:
+def structured(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[Any]:
+    """One input (C, *spatial) of the kind `structured`."""
     channels, *spatial = shape
     shared = _pink(rng, spatial)
     ramp = np.zeros(spatial)

@@ -14,8 +14,10 @@ from converters.engine import Digests, apply, cast
 from converters.parity.archive import widened
 from converters.parity.parts import INPUT, Part
 from converters.parity.pullback import PULLBACKS
+from converters.parity.raw import APART, PREPARED, WHOLE
 from converters.rules import KERAS
 from converters.streaming import Hasher
+from vit_config import ViTConfig
 from vit_config.weights import Weight, weight_table
 
 Array = NDArray[Any]
@@ -25,14 +27,19 @@ class KerasRunner:
     """`keras_vit.ViT`, asked.
 
     Args:
-        model: The model; it computes in the type of its dtype policy.
+        model: The model, or a `Pipeline` around it; it computes in the type of its
+            dtype policy.
     """
 
     def __init__(self, model: Any) -> None:
         import keras
 
+        import keras_vit
+
         self._backend: str = keras.backend.backend()
-        self.model = model
+        self._whole = model
+        self._pipeline = isinstance(model, keras_vit.Pipeline)
+        self.model = model = model.vit if self._pipeline else model
         self.config = model.config
         plan = KERAS.plan(model.config)
         self._steps = {step.sources[0]: step.inverse() for step in plan.steps}
@@ -68,6 +75,21 @@ class KerasRunner:
             values = [_image(values[0])]
         with self._no_graph():
             return as_array(part.compute(self.model, *map(self._tensor, values)))
+
+    def raw(self, x: Array, config: ViTConfig) -> Iterator[tuple[str, Array]]:
+        """What is prepared of raw inputs, and outputs: of the whole, and of that."""
+        from keras import ops
+
+        if not self._pipeline:
+            return
+        with self._no_graph():
+            given = ops.convert_to_tensor(_image(x))
+            prepared = self._whole.preprocess(given)
+            apart = as_array(self.model(prepared, training=False))
+            whole = as_array(self._whole(given, training=False))
+        yield PREPARED, np.moveaxis(as_array(prepared), -1, 1)
+        yield WHOLE, whole
+        yield APART, apart
 
     def gradients(self, x: Array, cotangent: Array) -> Iterator[tuple[str, Array]]:
         """Of the input and of every weight that is trained."""
@@ -122,7 +144,7 @@ class KerasRunner:
 
     def save(self, path: Path) -> None:
         """Saves the model as Keras does."""
-        self.model.save(path)
+        self._whole.save(path)
 
     def _asked(self, function: Any, x: Array, **options: Any) -> Array:
         with self._no_graph():

@@ -14,7 +14,7 @@ from converters.engine import fingerprint
 from converters.errors import ConversionError, printable
 from converters.extras import twin
 from converters.files import write
-from converters.files.base import Reader
+from converters.files.base import Raw, Reader
 from converters.live import is_module
 from converters.live.walk import class_name
 from converters.parity.record import Operand
@@ -22,7 +22,8 @@ from converters.verification import RUNNABLE
 from vit_config import ViTConfig
 
 TORCH_TWIN = "torch_vit.vit.ViT"
-KERAS_TWIN = "keras_vit.vit.ViT"
+KERAS_TWINS = {"keras_vit.vit.ViT", "keras_vit.pipeline.Pipeline"}
+TORCH_PIPELINE = "torch_vit.pipeline.Pipeline"
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Opened:
         origin: The file, folder, hub id or live model that it came from.
         asked: How the caller wants it to be read.
         keras: The file if Keras itself loads it, else None.
+        raw: What it takes, if it is a Keras model with its preprocessing inside.
     """
 
     operand: Operand
@@ -42,6 +44,7 @@ class Opened:
     origin: Any
     asked: Asked
     keras: Path | None
+    raw: Raw | None = None
 
     @property
     def config(self) -> ViTConfig:
@@ -114,6 +117,7 @@ def open_operand(
         origin=source,
         asked=asked,
         keras=keras,
+        raw=None if keras is None else getattr(reader, "raw", None),
     )
 
 
@@ -130,12 +134,14 @@ def _open(path: Any, asked: Asked, certain: bool) -> Reader:
 def is_twin(source: Any) -> bool:
     """Whether something is a live model of one of the two twins."""
     names = {class_name(base) for base in type(source).__mro__}
-    return bool(names & {TORCH_TWIN, KERAS_TWIN})
+    return bool(names & {TORCH_TWIN, TORCH_PIPELINE, *KERAS_TWINS})
 
 
 def _saved_twin(role: str, model: Any, folder: Path) -> Path:
     """A twin's weights, saved as its users save them."""
     names = {class_name(base) for base in type(model).__mro__}
+    if TORCH_PIPELINE in names:
+        model, names = model.vit, {TORCH_TWIN}
     if TORCH_TWIN in names:
         twin("torch_vit")
         path = folder / f"live-{role}.safetensors"

@@ -7,14 +7,13 @@ of the conversion. The judge is the RMS rule (`converters.parity.rms`):
 
 - the final tokens, and their largest error;
 - the model's outputs. How many inputs a model gets depends on its size, at most 64 and
-  about `OPERATIONS` in all: 64 for a small model, 4 for a ViT-B on images of 224;
+  about `size.OPERATIONS` in all: 64 for a small model, 4 for a ViT-B on images of 224;
 - logits, where those are too few numbers to be judged: the head alone, on 64 sets of
   noise in the tokens' place.
 """
 
 from __future__ import annotations
 
-import math
 import tempfile
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -24,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from converters.errors import ConversionError, Issue, refusal
+from converters.parity import raw
 from converters.parity.process import (
     KERAS_WORKER,
     Answer,
@@ -42,18 +42,10 @@ from converters.parity.rms import (
     RMS_LIMIT,
     compare_rms,
 )
+from converters.parity.size import HEAD_PATCHES, batch_of, enough, inputs_for
 from vit_config import ViTConfig
 
 REFERENCE = "converters.parity.reference"
-OPERATIONS = 150e9
-"""Multiplications and additions of all inputs together, about: seconds, not minutes."""
-
-LEAST_NUMBERS = 512  # independent numbers that are as good as 64 inputs
-HEAD_PATCHES = 16  # as pooling does not care how many there are
-BATCH = 8
-"""Inputs at once, at least; of a small model more, as `batch_of` says."""
-
-BATCH_OPERATIONS = 4e9
 LIMIT_S = 3600
 SEED = 0
 
@@ -100,12 +92,15 @@ class OutputCheck:
         keras: Keras' version.
         torch: PyTorch's version.
         parts: What was compared.
+        preprocessing: Largest difference of raw inputs that the model prepared itself,
+            in units of their range; None if it prepares none.
     """
 
     backend: str
     keras: str
     torch: str
     parts: tuple[Part, ...]
+    preprocessing: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """All fields as JSON types."""
@@ -115,9 +110,12 @@ class OutputCheck:
         ratios = ", ".join(
             f"{part.name} {part.ratio:.2f}" for part in self.parts if part.judged
         )
+        inside = ""
+        if self.preprocessing is not None:
+            inside = f"; prepared inputs within {self.preprocessing:.1g} of their range"
         return (
             f"error over noise: {ratios} (limit {RMS_LIMIT:g}; {self.parts[0].inputs} "
-            f"inputs, Keras {self.keras} on {self.backend})"
+            f"inputs, Keras {self.keras} on {self.backend}){inside}"
         )
 
 
@@ -136,7 +134,12 @@ def ready() -> str:
 
 
 def check_outputs(
-    path: Path, kind: str, config: ViTConfig, dtype: str, backend: str
+    path: Path,
+    kind: str,
+    config: ViTConfig,
+    dtype: str,
+    backend: str,
+    with_preprocessing: bool = False,
 ) -> OutputCheck:
     """Holds a written Keras file against the torch twin with the same weights.
 
@@ -146,6 +149,7 @@ def check_outputs(
         config: Its config.
         dtype: Type of its weights.
         backend: Keras' backend.
+        with_preprocessing: Whether the model prepares its inputs itself.
 
     Raises:
         ConversionError: If an output differs by more than rounding, or a process
@@ -156,22 +160,38 @@ def check_outputs(
         file = folder / f"model.{kind.replace(' ', '_')}"
         file.symlink_to(path.resolve())
         case = _case(folder, file, config, dtype)
+        if with_preprocessing:
+            case["raw"] = raw.write_raw(folder, config)
         try:
             ours, said, theirs, their = _run(folder, case, backend)
         except ProcessError as error:
             raise refusal(str(error), hint=_LIGHT) from None
+        prepared = list(raw.checks("", ours.more, theirs.more))
         parts = _parts(config, ours, theirs)
         issues = [
             Issue("value", part.name, problem, f"at most {RMS_LIMIT:g} times")
             for part in parts
             if (problem := part.problem())
         ]
+        issues += [
+            Issue("value", check.name, f"{check.inputs}: {check.message}")
+            for check in prepared
+            if check.status == "failed"
+        ]
+        if with_preprocessing and not prepared:
+            issues.append(Issue("value", raw.NAME, "the model prepares nothing"))
         if issues:
             begin = ""
             with suppress(ProcessError):
                 begin = _first_divergence(folder, case, backend)
             raise ConversionError(issues, causes=[begin] if begin else [])
-    return OutputCheck(said["backend"], said["keras"], their["torch"], tuple(parts))
+    return OutputCheck(
+        said["backend"],
+        said["keras"],
+        their["torch"],
+        tuple(parts),
+        max((check.max_difference or 0.0 for check in prepared), default=None),
+    )
 
 
 _LIGHT = "--verify weights proves the weights alone and runs no model."
@@ -201,33 +221,6 @@ def _case(folder: Path, file: Path, config: ViTConfig, dtype: str) -> dict[str, 
     return case
 
 
-def inputs_for(config: ViTConfig) -> int:
-    """How many inputs a model gets: 64, fewer if it is large, at least two."""
-    return max(2, min(LEAST_INPUTS, int(OPERATIONS / operations(config))))
-
-
-def batch_of(config: ViTConfig) -> int:
-    """How many inputs are computed at once: a small model's cost most by the call."""
-    fitting = int(BATCH_OPERATIONS / operations(config))
-    return max(BATCH, min(LEAST_INPUTS, fitting))
-
-
-def operations(config: ViTConfig) -> float:
-    """Multiplications and additions for one input, about."""
-    rows, width, inner = config.num_tokens, config.embed_dim, config.attn_dim
-    branches = 3 if config.mlp_layer == "swiglu" else 2
-    block = rows * width * (4 * inner + branches * config.mlp_dim)
-    block += 2 * rows * rows * inner
-    patch = config.in_chans * math.prod(config.patch_size) * width
-    return 2.0 * (config.depth * block + config.num_patches * patch)
-
-
-def enough(config: ViTConfig, inputs: int) -> bool:
-    """Whether the logits of so many inputs are enough numbers to be judged."""
-    numbers = min(config.num_classes, config.head_in_dim)
-    return inputs >= LEAST_INPUTS or inputs * numbers >= LEAST_NUMBERS
-
-
 def _run(
     folder: Path, case: dict[str, Any], backend: str
 ) -> tuple[Answer, dict[str, Any], Answer, dict[str, Any]]:
@@ -253,7 +246,8 @@ def _parts(config: ViTConfig, ours: Answer, theirs: Answer) -> list[Part]:
     name = "logits" if config.num_classes else "pooled"
     if config.global_pool == "none":
         name = "tokens"
-    given = {name: ours.outputs, **ours.more}
+    more = {k: v for k, v in ours.more.items() if not k.startswith("raw:")}
+    given = {name: ours.outputs, **more}
     single = {name: theirs.outputs, **theirs.more}
     exact = {name: theirs.more[f"{EXACT}outputs"]}
     parts = []

@@ -11,15 +11,16 @@ import numpy as np
 from converters.engine import Array
 from converters.parity.attention import SHOWN
 from converters.parity.inputs import write_sets
-from converters.parity.outputs import (
+from converters.parity.raw import write_raw
+from converters.parity.record import LEVELS, Level
+from converters.parity.rms import LEAST_INPUTS
+from converters.parity.size import (
     HEAD_PATCHES,
     batch_of,
     enough,
     inputs_for,
     operations,
 )
-from converters.parity.record import LEVELS, Level
-from converters.parity.rms import LEAST_INPUTS
 from converters.parity.weights import output_shape
 from vit_config import ViTConfig
 
@@ -58,6 +59,7 @@ class Plan:
         own: Whether the user's own inputs (B, C, *spatial) lie in `OWN_FILE`.
         folder: Where jobs, inputs and answers lie.
         seed: Of what is drawn here.
+        raw: Whose preprocessing a model has inside that is asked; None: no model has.
         attention: Whether attention maps are asked for, of the user's own inputs or,
             without any, of structured ones.
     """
@@ -69,6 +71,7 @@ class Plan:
     own: bool
     folder: Path
     seed: int
+    raw: ViTConfig | None = None
     attention: bool = False
     _case: dict[str, Any] = field(default_factory=dict)
 
@@ -107,6 +110,8 @@ class Plan:
             case["sets"][OWN] = OWN_FILE
         if operations(config) >= SMALL:  # tokens cost a large model another pass
             case["tokens_of"] = [*LAYER_KINDS, OWN]
+        if self.raw is not None:
+            case["raw"] = write_raw(self.folder, self.raw, self.seed)
         if self.attention:
             kind = OWN if self.own else "structured"
             case["attention"] = {kind: min(SHOWN, len(self._inputs(case, kind)))}

@@ -82,6 +82,7 @@ def _asked(fields: dict[str, Any], folder: Path, device: str) -> dict[str, Any]:
         case.layers(runner, write=oracle)  # first: another process waits for the file
         if oracle:
             case.faint(runner)
+            case.raw(runner)
         else:
             case.forced(runner)
         case.outputs(runner, once=True)

@@ -16,6 +16,7 @@ from converters.parity.operands import Opened
 from converters.parity.options import Options
 from converters.parity.parts import INPUT
 from converters.parity.plan import Plan
+from converters.parity.raw import checks as raw_checks
 from converters.parity.reasons import explained
 from converters.parity.record import Divergence, LayerRow
 from converters.parity.run import Answers, Run
@@ -48,6 +49,7 @@ def judge_subject(
         meaning="source" if answers.original else "twins",
     )
     found.checks += judge.outputs(plan.kinds)
+    found.checks += raw_checks(label, answers.arrays, ran.reference.arrays)
     found.add("histograms", *judge.histograms())
     scatter = judge.scatter()
     if scatter is not None:

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from converters.engine import Digests, cast
 from converters.parity.archive import widened
 from converters.parity.parts import INPUT, Part
+from converters.parity.raw import PREPARED
 from converters.streaming import Hasher
+from vit_config import ViTConfig
 from vit_config.weights import weight_table
 
 if TYPE_CHECKING:
@@ -71,6 +73,15 @@ class TorchRunner:
 
         with torch.no_grad():
             return as_array(part.compute(self.model, *map(self._tensor, values)))
+
+    def raw(self, x: Array, config: ViTConfig) -> Iterator[tuple[str, Array]]:
+        """What is prepared of raw inputs, as the config says."""
+        import torch
+
+        from converters.extras import twin
+
+        prepare = twin("torch_vit").Preprocess(config)
+        yield PREPARED, as_array(prepare(torch.from_numpy(x)))
 
     def gradients(self, x: Array, cotangent: Array) -> Iterator[tuple[str, Array]]:
         """Of the input and of every weight that is trained."""

@@ -29,6 +29,7 @@ from converters.parity.operands import Opened, open_operand
 from converters.parity.options import Options, options_of
 from converters.parity.plan import OWN_FILE, Plan
 from converters.parity.process import ProcessError, chosen_backend, require
+from converters.parity.raw import states
 from converters.parity.recheck import asked_before, read_record, recheck
 from converters.parity.record import (
     Check,
@@ -197,6 +198,7 @@ def _models(
         own=own is not None,
         folder=folder,
         seed=options.seed,
+        raw=_prepared_inside(a, b),
         attention=options.include_inputs,
     )
     backends = _backends(found, options, a, b)
@@ -247,6 +249,13 @@ def _models(
             for note in own.notes
         ]
     return ran
+
+
+def _prepared_inside(a: Opened, b: Opened) -> ViTConfig | None:
+    """Whose preprocessing models are held to that have it inside: A's if it says it."""
+    if a.raw is None and b.raw is None:
+        return None
+    return a.config if states(a.config) else b.config
 
 
 def own_inputs(

@@ -65,7 +65,7 @@ def _asked(fields: dict[str, Any], folder: Path, backend: str) -> dict[str, Any]
         if fields.get("fault"):
             from converters.parity.faults import inject
 
-            inject(model, fields["fault"])
+            inject(getattr(model, "vit", model), fields["fault"])
         return KerasRunner(model)
 
     start = time.perf_counter()
@@ -78,6 +78,7 @@ def _asked(fields: dict[str, Any], folder: Path, backend: str) -> dict[str, Any]
             runner = fresh()
         said["load_seconds"] = time.perf_counter() - start
         case.outputs(runner)
+        case.raw(runner)
         case.layers(runner)
         case.forced(runner)
         case.gradients(runner)

@@ -19,8 +19,9 @@ from converters import ConversionError, conversion, transfer, verification
 from converters.cli.app import app
 from converters.extras import MissingExtraError
 from converters.parity import outputs, process
-from converters.parity.outputs import EXACT, Part, inputs_for, operations
+from converters.parity.outputs import EXACT, Part
 from converters.parity.process import Answer
+from converters.parity.size import inputs_for, operations
 from tests.converters.cases import CASES, config, files_in, weights, write_canonical
 from vit_config import ViTConfig
 

@@ -9,10 +9,10 @@ import numpy as np
 
 from converters.engine import Array
 from converters.parity.judge.base import Comparison, floats
-from converters.parity.outputs import LEAST_NUMBERS
 from converters.parity.record import Check, Histogram, Level, Scatter, Status
 from converters.parity.reference import EXACT
 from converters.parity.rms import LEAST_INPUTS, RmsComparison
+from converters.parity.size import LEAST_NUMBERS
 from converters.parity.statistics import (
     largest_kl,
     top_agreement,

@@ -1,0 +1,132 @@
+"""What a model says of inputs, outputs and origin: in words, and what is missing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from converters.errors import printable
+from converters.files.base import Raw
+from vit_config import ConfigError, ViTConfig
+from vit_config.preprocess import make_plan
+
+SHOWN = 6
+"""Labels that are listed one by one."""
+
+
+def takes(config: ViTConfig, raw: Raw | None) -> str:
+    """What a Keras model takes.
+
+    Args:
+        config: The model's.
+        raw: What it takes as it is; None: what is prepared elsewhere.
+    """
+    chans = config.in_chans
+    if raw is None:
+        size = ", ".join(map(str, config.img_size))
+        return f"prepared, float (B, {size}, {chans})"
+    if config.spatial_dims == 3:
+        return f"volumes as they are, (B, any, any, any, {chans})"
+    kinds = (
+        "uint8" if raw.white is None else f"uint8, or float with white {raw.white:g}"
+    )
+    return f"images as they are, (B, any, any, {chans}), {kinds}"
+
+
+def preprocessing(config: ViTConfig) -> str:
+    """What is to be done to an input, or that the model does not say it."""
+    said = stated(config)
+    missing = ""
+    try:
+        make_plan(config)
+    except ConfigError as error:
+        missing = ", ".join(line.partition(":")[0] for line in error.problems)
+    if not said:
+        return (
+            "NOT STATED, and not guessed: outputs mean nothing on inputs prepared "
+            "another way (--set data.mean=[...] and so on)"
+        )
+    words = ", ".join(f"{name} {_short(value)}" for name, value in said.items())
+    return f"{words}; NOT STATED or not done here: {missing}" if missing else words
+
+
+def stated(config: ViTConfig) -> dict[str, Any]:
+    """All fields of `data` that say something; those of its sections with a dot."""
+    found: dict[str, Any] = {}
+    data = config.data.model_dump(mode="json") if config.data else {}
+    for name, value in data.items():
+        parts = value.items() if isinstance(value, dict) else [("", value)]
+        for part, inner in parts:
+            if inner is not None:
+                found[f"{name}.{part}".rstrip(".")] = inner
+    return found
+
+
+def audit(config: ViTConfig) -> list[tuple[str, str]]:
+    """Rows of what is known: preprocessing, outputs, labels, origin."""
+    return [
+        ("preprocessing", preprocessing(config)),
+        ("outputs", _outputs(config)),
+        ("labels", _labels(config)),
+        *_origin(config),
+    ]
+
+
+def _outputs(config: ViTConfig) -> str:
+    if not config.num_classes:
+        return "features"
+    if config.problem_type is None:
+        return "problem_type not stated: no probabilities are made of the outputs"
+    return f"{config.num_classes}, {config.problem_type}"
+
+
+def _labels(config: ViTConfig) -> str:
+    labels = config.labels
+    if labels is None:
+        return "not stated" if config.num_classes else "none: the model has no classes"
+    shown = ", ".join(printable(label, 40) for label in labels[:SHOWN])
+    more = f" and {len(labels) - SHOWN} more" if len(labels) > SHOWN else ""
+    return f"{shown}{more}"
+
+
+def _origin(config: ViTConfig) -> list[tuple[str, str]]:
+    """Name, hash, data, licence and steps, as far as the source says them."""
+    source = config.source
+    fields = source.model_dump(mode="json") if source else {}
+    steps = fields.pop("steps", ())
+    known = {name: value for name, value in fields.items() if value is not None}
+    name = known.pop("name", None)
+    revision = known.pop("revision", None)
+    library = known.pop("library", None)
+    version = known.pop("library_version", None)
+    found = (
+        [name] if name and not revision else [f"{name} at {revision}"] if name else []
+    )
+    found += [f"{library} {version or ''}".strip()] if library else []
+    found += [f"names of {known.pop('dialect')}"] if "dialect" in known else []
+    words = {
+        "sha256": "SHA-256",
+        "licence": "licence",
+        "pretraining_data": "trained on",
+    }
+    found += [f"{words.get(key, key)} {value}" for key, value in known.items()]
+    rows = [("origin", "; ".join(printable(text, 200) for text in found))]
+    unknown = [
+        text
+        for key, text in (
+            ("name", "whose they are"),
+            ("pretraining_data", "on what data they were trained"),
+        )
+        if fields.get(key) is None
+    ]
+    if unknown:
+        text = " and ".join(unknown)
+        rows.append(("provenance", f"UNKNOWN: the source does not say {text}"))
+    return [row for row in rows if row[1]] + [
+        ("step taken", printable(step, 200)) for step in steps
+    ]
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list):
+        return " ".join(_short(one) for one in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)

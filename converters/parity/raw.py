@@ -1,0 +1,126 @@
+"""Images and volumes as they are: does a Keras model prepare them as the config says?
+
+Where a `.keras` has its preprocessing inside (`keras_vit.Pipeline`), both twins'
+`Preprocess` get the same raw inputs, larger and smaller than the model's own and no two
+axes alike. What they prepare may differ by `TOLERANCE` of its range; and the whole must
+give the very bits that its model gives for what its preprocessing made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from converters.engine import Array
+from converters.parity.inputs import structured
+from converters.parity.record import Check
+from vit_config import ConfigError, ViTConfig
+from vit_config.preprocess import make_plan
+
+TOLERANCE = 1e-5
+"""Of the range of prepared values."""
+
+SCALES = {"larger": (2.3, 1.4, 1.7), "smaller": (0.7, 0.6, 0.8)}
+"""Raw inputs by name: their axes, in units of the model's."""
+
+COUNT = 2
+NAME = "preprocessing, in 1e-5 of its range"
+PREPARED, WHOLE, APART = "prepared", "outputs", "apart"
+
+
+def states(config: ViTConfig) -> bool:
+    """Whether a config says all of its preprocessing."""
+    try:
+        make_plan(config)
+    except ConfigError:
+        return False
+    return True
+
+
+def write_raw(folder: Path, config: ViTConfig, seed: int = 0) -> dict[str, Any]:
+    """Writes raw inputs (B, C, *spatial): uint8 of images, float32 of volumes.
+
+    Args:
+        folder: Where to.
+        config: Whose preprocessing is asked for.
+        seed: Of the random numbers.
+
+    Returns:
+        The key `"raw"` of a job.
+    """
+    files = {}
+    for number, (name, scales) in enumerate(SCALES.items()):
+        rng = np.random.default_rng([seed, 77, number])
+        pairs = enumerate(zip(config.img_size, scales, strict=False))
+        sides = [max(2, int(side * scale)) + 2 * i + 1 for i, (side, scale) in pairs]
+        made = [structured(rng, (config.in_chans, *sides)) for _ in range(COUNT)]
+        files[name] = f"raw-{name}.npy"
+        np.save(folder / files[name], _levels(np.stack(made), config))
+    return {"sets": files, "config": config.to_dict()}
+
+
+def _levels(values: Array, config: ViTConfig) -> Array:
+    """Values about -3 to 3 as a camera's levels, or over the ends of a window."""
+    if config.spatial_dims == 2:
+        return np.clip(np.rint(127.5 + 55.0 * values), 0, 255).astype(np.uint8)
+    intensity = config.data.intensity if config.data else None
+    low, high = -100.0, 300.0
+    if intensity is not None and intensity.kind == "window":
+        low, high = intensity.low or 0.0, intensity.high or 1.0
+    middle, reach = (low + high) / 2, (high - low) / 3
+    return (middle + reach * values).astype(np.float32)
+
+
+def checks(
+    subject: str, given: Mapping[str, Array], reference: Mapping[str, Array]
+) -> Iterator[Check]:
+    """What a subject prepared, beside what the torch twin did.
+
+    Args:
+        subject: What to call it.
+        given: What it said.
+        reference: What the torch twin said.
+    """
+    for key in reference:
+        start, _, rest = key.partition(":")
+        name, _, what = rest.partition(":")
+        if start != "raw" or what != PREPARED or key not in given:
+            continue
+        apart = difference(given[key], reference[key])
+        problem = _problem(given, f"raw:{name}:", apart)
+        yield Check(
+            level="logits",
+            name=NAME,
+            inputs=f"raw, {name}",
+            subject=subject,
+            meaning="twins",
+            status="failed" if problem else "passed",
+            message=problem,
+            count=len(given[key]),
+            ratio=apart / TOLERANCE,
+            limit=1.0,
+            max_difference=apart,
+        )
+
+
+def _problem(given: Mapping[str, Array], start: str, apart: float) -> str:
+    if not apart <= TOLERANCE:
+        return (
+            f"prepared inputs differ by {apart:.2g} of their range, at most "
+            f"{TOLERANCE:g}: preprocessing inside is not what the config's data says"
+        )
+    if given[f"{start}{WHOLE}"].tobytes() != given[f"{start}{APART}"].tobytes():
+        return "gives other outputs than its model for what its preprocessing made"
+    return ""
+
+
+def difference(given: Array, reference: Array) -> float:
+    """The largest difference, in units of the reference's range; infinite if NaN."""
+    if given.shape != reference.shape:
+        return float("inf")
+    reach = float(reference.max() - reference.min()) or 1.0
+    apart = np.abs(given.astype(np.float64) - reference).max() / reach
+    return float(apart) if np.isfinite(apart) else float("inf")
