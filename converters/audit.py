@@ -41,10 +41,7 @@ def preprocessing(config: ViTConfig) -> str:
     except ConfigError as error:
         missing = ", ".join(line.partition(":")[0] for line in error.problems)
     if not said:
-        return (
-            "NOT STATED, and not guessed: outputs mean nothing on inputs prepared "
-            "another way (--set data.mean=[...] and so on)"
-        )
+        return "NOT STATED: how inputs are to be prepared is unknown, and not guessed"
     words = ", ".join(f"{name} {_short(value)}" for name, value in said.items())
     return f"{words}; NOT STATED or not done here: {missing}" if missing else words
 
@@ -64,7 +61,7 @@ def stated(config: ViTConfig) -> dict[str, Any]:
 def audit(config: ViTConfig) -> list[tuple[str, str]]:
     """Rows of what is known: preprocessing, outputs, labels, origin."""
     return [
-        ("preprocessing", preprocessing(config)),
+        ("data", preprocessing(config)),
         ("outputs", _outputs(config)),
         ("labels", _labels(config)),
         *_origin(config),

@@ -131,7 +131,7 @@ class Inspection:
         return rows + [("problem", line) for line in fold(self.issues)[:20]]
 
     def __str__(self) -> str:
-        lines = [f"{label:<14} {text}" for label, text in self._rows()]
+        lines = [f"{label:<13} {text}" for label, text in self._rows()]
         width = max((len(printable(name)) for name in self.tensors), default=0)
         for name, info in list(self.tensors.items())[:MAX_ROWS]:
             shape = " x ".join(map(str, info.shape)) or "scalar"

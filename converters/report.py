@@ -205,7 +205,7 @@ class ConversionReport:
         rows[3:3] = self._step_rows()
         if self.raw is not None:
             rows.insert(3, ("input", takes(self.config, self.raw)))
-        rows.insert(-1, ("preprocessing", preprocessing(self.config)))
+        rows.insert(-1, ("data", preprocessing(self.config)))
         return rows
 
     def _proved(self) -> str:
@@ -214,7 +214,7 @@ class ConversionReport:
         return f"{self.proved} of {self.tensors} tensors bit-identical"
 
     def __str__(self) -> str:
-        return "\n".join(f"{label:<14} {text}" for label, text in self._rows())
+        return "\n".join(f"{label:<12} {text}" for label, text in self._rows())
 
     def _repr_html_(self) -> str:
         rows = "".join(

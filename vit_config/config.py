@@ -24,7 +24,7 @@ from pydantic_core import PydanticCustomError
 
 from vit_config.changes import with_changes
 from vit_config.checks import whole_problems
-from vit_config.data import DataConfig, RopeConfig, SourceConfig, StrTuple
+from vit_config.data import SECTIONS, DataConfig, RopeConfig, SourceConfig, StrTuple
 from vit_config.errors import ConfigError, problem_lines
 from vit_config.strict_json import JsonError, canonical, strict_object
 
@@ -206,7 +206,7 @@ class ViTConfig(BaseModel):
             try:
                 super().__init__(**fields)
             except ValidationError as error:
-                lines = problem_lines(error, type(self).model_fields)
+                lines = problem_lines(error, type(self).model_fields, SECTIONS)
                 raise ConfigError(lines) from None
 
     @model_validator(mode="after")

@@ -138,3 +138,12 @@ class RopeConfig(_Section):
 
     kind: Literal["dinov3", "vjepa2"]
     theta: Annotated[float, Field(gt=0)] = 100.0
+
+
+SECTIONS = {
+    "data": DataConfig.model_fields,
+    "data.intensity": IntensityConfig.model_fields,
+    "rope": RopeConfig.model_fields,
+    "source": SourceConfig.model_fields,
+}
+"""Fields of each section of a config, by its name."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from pydantic import ValidationError
 
@@ -89,9 +89,20 @@ def unknown_field(name: str, fields: Iterable[str]) -> str:
     return f"{name}: not a field of this schema{hint}"
 
 
-def problem_lines(error: ValidationError, fields: Iterable[str]) -> list[str]:
-    """Returns one line per problem of a pydantic error, in our own words."""
+def problem_lines(
+    error: ValidationError,
+    fields: Iterable[str],
+    sections: Mapping[str, Iterable[str]] | None = None,
+) -> list[str]:
+    """Returns one line per problem of a pydantic error, in our own words.
+
+    Args:
+        error: What pydantic found.
+        fields: Names of all fields.
+        sections: Names of the fields of a section, by its own name.
+    """
     fields = list(fields)
+    known = sections or {}
     lines: list[str] = []
     choices: dict[str, list[str]] = {}  # a union reports once per member: fold
     for item in error.errors(include_url=False):
@@ -104,6 +115,12 @@ def problem_lines(error: ValidationError, fields: Iterable[str]) -> list[str]:
             lines += item["ctx"]["problems"]
         elif kind == "extra_forbidden" and len(parts) == 1:
             lines.append(unknown_field(where, fields))
+        elif (
+            kind == "extra_forbidden"
+            and (section := ".".join(map(str, parts[:-1]))) in known
+        ):
+            inner = unknown_field(str(parts[-1]), known[section])
+            lines.append(f"{section}.{inner}".replace("this schema", section))
         elif kind == "missing":
             lines.append(f"{where}: required, but not given")
         else:

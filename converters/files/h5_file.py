@@ -14,7 +14,8 @@ from converters.files.base import Raw, check_input, merge_configs
 from converters.files.keras_layout import (
     GUARD,
     PIPELINE,
-    PIPELINE_GROUPS,
+    PIPELINE_FIRST,
+    PIPELINE_LAST,
     Group,
     layout,
 )
@@ -287,8 +288,8 @@ def write_h5(
         ahead(source, names) as arrays,
         Hasher() as hasher,
     ):
-        for place, name in PIPELINE_GROUPS.items() if raw is not None else ():
-            _group(h5, place, name)
+        if raw is not None:
+            _group(h5, *PIPELINE_FIRST)
         for group in groups:
             target = _group(h5, group.vars, group.name or "vit")
             for key, name in group.weights:
@@ -304,6 +305,8 @@ def write_h5(
         guard = _group(h5, f"{home}{GUARD}/vars", "guard")
         guard["digests"] = np.frombuffer(text.encode(), np.uint8)
         guard["samples"] = np.stack([samples[key] for key in sorted(samples)])
+        if raw is not None:
+            _group(h5, *PIPELINE_LAST)
     return digests
 
 

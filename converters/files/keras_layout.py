@@ -22,8 +22,9 @@ GUARD = "layers/weights_guard"
 PIPELINE = "layers/vi_t/"
 """Where a `keras_vit.Pipeline` has the groups of its ViT."""
 
-PIPELINE_GROUPS = {"vars": "pipeline", "layers/preprocess/vars": "preprocess"}
-"""Its other groups, all empty, with the layers' names."""
+PIPELINE_FIRST = ("vars", "pipeline")
+PIPELINE_LAST = ("layers/preprocess/vars", "preprocess")
+"""Its other groups, before and after those, with the layers' names; both are empty."""
 
 _KEYS = {"kernel": "0", "bias": "1", "gamma": "0", "beta": "1"}
 

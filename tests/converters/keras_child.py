@@ -16,7 +16,7 @@ import numpy as np
 
 import keras_vit
 from converters.engine import np_dtype
-from tests.converters.cases import CASES, weights
+from tests.converters.cases import CASES, pipeline_config, weights
 from tests.fill import image
 
 warnings.filterwarnings("ignore")
@@ -104,6 +104,14 @@ def special(folder: Path) -> dict:
     seen["int8"] = message(
         lambda: quantised.save_pretrained(folder / "int8.safetensors")
     )
+    for name in ("pipeline", "floats"):
+        model = keras.models.load_model(folder / f"{name}.keras")
+        seen[name] = [
+            type(model).__name__,
+            equal(model.vit, pipeline_config()),
+            model.preprocess.white,
+        ]
+        model.save(folder / f"{name}.saved.keras")
     outer = keras.Sequential([keras_vit.ViT(config)])
     outer.build((None, *shape[1:]))
     outer.save(folder / "outer.keras")

@@ -15,9 +15,16 @@ import pytest
 from safetensors.numpy import load_file
 
 from converters import ConversionError, convert, inspect
+from converters.files import Raw
 from converters.files.keras_file import KERAS_VERSION
 from converters.rules import KERAS
-from tests.converters.cases import CASES, files_in, weights, write_canonical
+from tests.converters.cases import (
+    CASES,
+    files_in,
+    pipeline_config,
+    weights,
+    write_canonical,
+)
 
 pytest.importorskip("keras")
 
@@ -37,6 +44,9 @@ def folder(tmp_path_factory):
         path = folder / f"{dtype}.safetensors"
         write_canonical(path, CONFIG, weights(CONFIG, dtype))
         convert(path, folder / f"{dtype}.keras")
+    path = write_canonical(folder / "pipeline.safetensors", pipeline_config())
+    convert(path, folder / "pipeline.keras", with_preprocessing=True)
+    convert(path, folder / "floats.keras", with_preprocessing=True, white=1.0)
     env = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
@@ -101,6 +111,36 @@ def test_file_that_keras_saved_converts_to_the_same_canonical_file(
     assert (tmp_path / "x.safetensors").read_bytes() == (
         folder / f"{case}.safetensors"
     ).read_bytes()
+
+
+@pytest.mark.parametrize(("name", "white"), [("pipeline", None), ("floats", 1.0)])
+def test_a_model_with_preprocessing_inside_is_what_keras_saves(
+    name, white, folder, seen, tmp_path
+):
+    assert seen["special"][name] == ["Pipeline", True, white]
+    with (
+        zipfile.ZipFile(folder / f"{name}.keras") as ours,
+        zipfile.ZipFile(folder / f"{name}.saved.keras") as theirs,
+    ):
+        assert ours.namelist() == theirs.namelist()
+        for member in ("config.json", "model.weights.h5"):
+            assert ours.read(member) == theirs.read(member)
+    report = convert(folder / f"{name}.saved.keras", tmp_path / "x.safetensors")
+    assert report.ok and report.raw is None
+    original = folder / "pipeline.safetensors"
+    assert (tmp_path / "x.safetensors").read_bytes() == original.read_bytes()
+
+
+def test_preprocessing_stays_inside_until_told_otherwise(folder, tmp_path):
+    source, again, bare = folder / "floats.keras", tmp_path / "a", tmp_path / "b.keras"
+    report = convert(source, again, to_dialect="keras", verify="weights")
+    assert report.raw == inspect(again).raw == Raw(1.0)
+    assert report.to_dict()["with_preprocessing"]
+    convert(again, tmp_path / "c.keras", verify="weights")
+    assert (tmp_path / "c.keras").read_bytes() == source.read_bytes()
+    convert(source, bare, with_preprocessing=False, verify="weights")
+    assert inspect(bare).raw is None
+    assert inspect(bare).config == pipeline_config()
 
 
 def test_written_format_is_that_of_the_tested_keras():

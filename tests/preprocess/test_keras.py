@@ -112,6 +112,19 @@ def test_a_saved_model_begins_with_the_raw_image(found):
     assert min(apart) > 1e-3  # the image counts
 
 
+def test_a_pipeline_is_its_parts(found):
+    made = part(found, "pipeline")
+    wholes = [key for key in made if key.endswith("whole")]
+    assert len(wholes) == 4
+    for key in wholes:
+        for other in ("parts", "again"):
+            assert np.array_equal(made[key.replace("whole", other)], made[key]), key
+        near = np.abs(made[key.replace("whole", "mixed")] - made[key]).max()
+        assert 0 < near < 0.05 * np.abs(made[key]).max(), key
+    apart = [np.abs(made[key] - made[wholes[0]]).max() for key in wholes[1:]]
+    assert min(apart) > 1e-3  # the image counts
+
+
 def test_half_precision_does_not_reach_it(found):
     made = part(found, "half")
     assert np.array_equal(made["before"], made["after"])

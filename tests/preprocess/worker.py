@@ -86,6 +86,19 @@ def whole_model(folder: Path) -> dict[str, Any]:
         found[f"{key} whole"] = numpy(model(image))
         found[f"{key} again"] = numpy(again(image))
         found[f"{key} predict"] = again.predict(image, verbose=0)
+    pipeline = keras_vit.Pipeline(vit)
+    pipeline.save(path)
+    again = keras.models.load_model(path)
+    mixed = keras_vit.load_model(path, dtype="mixed_bfloat16")
+    if mixed.vit.compute_dtype != "bfloat16" or mixed.preprocess.dtype != "float32":
+        raise TypeError(f"{mixed.vit.compute_dtype}, {mixed.preprocess.dtype}")
+    for height, width in SIZES:
+        image = picture(height, width)[None]
+        key = f"pipeline {height} {width}"
+        found[f"{key} parts"] = numpy(vit(pipeline.preprocess(image)))
+        found[f"{key} whole"] = numpy(pipeline(image))
+        found[f"{key} again"] = numpy(again(image))
+        found[f"{key} mixed"] = numpy(mixed(image)).astype("float32")
     return found
 
 
