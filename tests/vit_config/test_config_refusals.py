@@ -365,8 +365,8 @@ REFUSED = {
     ),
     "an unknown field of a section": (
         {"source": {"nme": "x"}},
-        "source.nme: found 'x'",
-        "not permitted",
+        "source.nme: not a field of source",
+        "did you mean 'name'",
         {"source": {"name": "x"}},
     ),
     "a misspelled field": (
