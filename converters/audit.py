@@ -7,7 +7,7 @@ from typing import Any
 from converters.errors import printable
 from converters.files.base import Raw
 from vit_config import ConfigError, ViTConfig
-from vit_config.preprocess import make_plan
+from vit_config.preprocess_volume import plan_of
 
 SHOWN = 6
 """Labels that are listed one by one."""
@@ -37,7 +37,7 @@ def preprocessing(config: ViTConfig) -> str:
     said = stated(config)
     missing = ""
     try:
-        make_plan(config)
+        plan_of(config)
     except ConfigError as error:
         missing = ", ".join(line.partition(":")[0] for line in error.problems)
     if not said:

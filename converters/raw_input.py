@@ -8,7 +8,7 @@ from converters.arguments import check_flag, wrong
 from converters.errors import refusal
 from converters.files.base import Raw, Reader
 from vit_config import ViTConfig
-from vit_config.preprocess import make_plan
+from vit_config.preprocess_volume import plan_of
 
 WHOLE = ("keras", "keras folder")
 """Formats that hold a whole model, and not only its weights."""
@@ -77,7 +77,7 @@ def raw_input(
         asked = before is not None and kind in WHOLE
     if not asked:
         return None
-    make_plan(config)
+    plan_of(config)
     if white is None and before is not None:
         return before
     return Raw(white)

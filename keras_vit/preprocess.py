@@ -8,12 +8,11 @@ from vit_config import ViTConfig
 from vit_config.preprocess import (
     check_shape,
     check_white,
-    make_plan,
     matrix,
     weights,
     white_of,
 )
-from vit_config.preprocess_volume import check_volume, make_volume_plan
+from vit_config.preprocess_volume import check_volume, plan_of
 
 
 @keras.saving.register_keras_serializable(package="vit_duet")
@@ -47,8 +46,7 @@ class Preprocess(layers.Layer):
         check_white(white, config.spatial_dims)
         self.config = config
         self.white = white
-        make = make_plan if config.spatial_dims == 2 else make_volume_plan
-        self.plan = make(config)
+        self.plan = plan_of(config)
 
     def build(self, input_shape):
         """Checks the axes of (B, *spatial, C)."""

@@ -5,8 +5,8 @@ from torch import Tensor, nn
 
 from torch_vit.preprocess_volume import prepared
 from vit_config import ViTConfig
-from vit_config.preprocess import check_shape, check_white, make_plan, matrix, white_of
-from vit_config.preprocess_volume import check_volume, make_volume_plan
+from vit_config.preprocess import check_shape, check_white, matrix, white_of
+from vit_config.preprocess_volume import check_volume, plan_of
 
 
 class Preprocess(nn.Module):
@@ -30,8 +30,7 @@ class Preprocess(nn.Module):
         check_white(white, config.spatial_dims)
         self.config = config
         self.white = white
-        make = make_plan if config.spatial_dims == 2 else make_volume_plan
-        self.plan = make(config)
+        self.plan = plan_of(config)
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, *spatial) of any size -> (B, C, *img_size), float32.

@@ -42,7 +42,7 @@ from typing import Any
 from vit_config.config import ViTConfig
 from vit_config.data import DataConfig, IntensityConfig
 from vit_config.errors import ConfigError
-from vit_config.preprocess import WHAT
+from vit_config.preprocess import WHAT, Plan, make_plan
 
 LOWEST = -(2.0**127)  # exact in float32, and below every voxel
 
@@ -97,6 +97,15 @@ class VolumePlan:
     def nonzero(self) -> bool:
         """Whether a z-score is that of the voxels which are not 0."""
         return self.intensity is not None and bool(self.intensity.nonzero)
+
+
+def plan_of(config: ViTConfig) -> Plan | VolumePlan:
+    """Works out what the config's `data` says, of images or of volumes.
+
+    Raises:
+        ConfigError: As `make_plan` and `make_volume_plan`.
+    """
+    return make_plan(config) if config.spatial_dims == 2 else make_volume_plan(config)
 
 
 def make_volume_plan(config: ViTConfig) -> VolumePlan:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,38 +11,6 @@ from converters.errors import ConversionError, Issue
 from vit_config import ConfigError, ViTConfig
 from vit_config.preprocess import make_plan
 from vit_config.preprocess_volume import make_volume_plan
-
-MEANING = ("data", "labels", "problem_type")
-"""Fields that change no weight and no output of the network."""
-
-
-def parted(changes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Changes of the network, and changes of what its inputs and outputs mean.
-
-    The second may name one part of `data`: `{"data.mean": [0.5, 0.5, 0.5]}`.
-    """
-    meaning = {k: v for k, v in changes.items() if k.partition(".")[0] in MEANING}
-    return {k: v for k, v in changes.items() if k not in meaning}, meaning
-
-
-def stated(config: ViTConfig, meaning: Mapping[str, Any]) -> ViTConfig:
-    """The config with what the user says of inputs and outputs.
-
-    Raises:
-        ConfigError: If that is no field, or no value of it.
-    """
-    if not meaning:
-        return config
-    told = {"data": config.to_dict()["data"]}
-    told |= {name: value for name, value in meaning.items() if "." not in name}
-    for name, value in meaning.items():
-        field, dot, part = name.partition(".")
-        if not dot:
-            continue
-        if field != "data" or not isinstance(told["data"], dict | None):
-            raise ConfigError([f"{name}: only fields of data have parts"])
-        told["data"] = {**(told["data"] or {}), part: value}
-    return config.replace(**told)
 
 
 def check_stated(config: ViTConfig) -> None:

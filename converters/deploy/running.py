@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from converters.checking import Checked, checked
 from converters.conversion import origin_of
-from converters.deploy.meaning import parted, stated
 from converters.dialects.asked import Asked, ConfigLike
 from converters.dialects.opening import open_source
 from converters.engine import fingerprint
@@ -104,7 +103,7 @@ def load(
         source: Whatever `convert` reads.
         config: The model's config, where the source does not hold one.
         preset: Name of a preset, instead of a config.
-        changes: Fields that stand above config and preset; `"data.mean"` names a part
+        changes: Fields that stand above config and preset; `"data.mean"` is one field
             of `data`.
         from_dialect: Whose names the source has; recognised if None.
         prefix: What stands before the model's names; found if None.
@@ -117,8 +116,7 @@ def load(
         ConfigError: If the config describes no model.
         MissingExtraError: If the framework is not installed.
     """
-    network, meaning = parted(changes or {})
-    asked = Asked(from_dialect, prefix, config, preset, network)
+    asked = Asked(from_dialect, prefix, config, preset, changes or {})
     keras_file = _is_keras(source)
     in_keras = keras_file or backend is not None
     if in_keras:
@@ -136,7 +134,7 @@ def load(
             library, runner = _torch(found, device)
     return Running(
         name=origin_of(source).name,
-        config=stated(found.config, meaning),
+        config=found.config,
         fingerprint=fingerprint(found.digests),
         library=library,
         runner=runner,

@@ -18,7 +18,7 @@ from converters.engine import Array
 from converters.parity.inputs import structured
 from converters.parity.record import Check
 from vit_config import ConfigError, ViTConfig
-from vit_config.preprocess import make_plan
+from vit_config.preprocess_volume import plan_of
 
 TOLERANCE = 1e-5
 """Of the range of prepared values."""
@@ -34,7 +34,7 @@ PREPARED, WHOLE, APART = "prepared", "outputs", "apart"
 def states(config: ViTConfig) -> bool:
     """Whether a config says all of its preprocessing."""
     try:
-        make_plan(config)
+        plan_of(config)
     except ConfigError:
         return False
     return True
@@ -54,8 +54,12 @@ def write_raw(folder: Path, config: ViTConfig, seed: int = 0) -> dict[str, Any]:
     files = {}
     for number, (name, scales) in enumerate(SCALES.items()):
         rng = np.random.default_rng([seed, 77, number])
-        pairs = enumerate(zip(config.img_size, scales, strict=False))
-        sides = [max(2, int(side * scale)) + 2 * i + 1 for i, (side, scale) in pairs]
+        sides: list[int] = []
+        for wanted, scale in zip(config.img_size, scales, strict=False):
+            side = max(3, int(wanted * scale))
+            while side in (*sides, wanted):
+                side += 1
+            sides.append(side)
         made = [structured(rng, (config.in_chans, *sides)) for _ in range(COUNT)]
         files[name] = f"raw-{name}.npy"
         np.save(folder / files[name], _levels(np.stack(made), config))

@@ -16,6 +16,7 @@ from converters.parity.raw import (
     write_raw,
 )
 from tests.preprocess.common import config
+from tests.preprocess.volume_common import config as volume_config
 
 torch = pytest.importorskip("torch")
 
@@ -62,6 +63,35 @@ def test_the_right_preprocessing_passes(raws):
     assert [check.status for check in found] == ["passed"] * len(SCALES)
     nearly = answers(raws, change=lambda x: x + np.float32(0.5 * TOLERANCE))
     assert {check.status for check in checks("B", nearly, answers(raws))} == {"passed"}
+
+
+VOLUMES = {
+    "window": {"kind": "window", "low": -150.0, "high": 250.0, "clip": True},
+    "percentile": {"kind": "percentile", "low": 1.0, "high": 99.0},
+    "zscore": {"kind": "zscore"},
+}
+
+
+@pytest.mark.parametrize("kind", VOLUMES)
+def test_volumes_turned_or_exchanged_fail(kind, tmp_path):
+    config = volume_config(
+        (6, 4, 10),
+        intensity=VOLUMES[kind],
+        input_range=None if kind == "zscore" else (0.0, 1.0),
+    )
+    files = write_raw(tmp_path, config)["sets"]
+    raws = {name: np.load(tmp_path / file) for name, file in files.items()}
+    shapes = {x.shape[2:] for x in raws.values()}
+    assert all(len(set(shape)) == 3 for shape in shapes) and len(shapes) == 2
+    right = answers(raws, config)
+    assert {c.status for c in checks("B", right, right)} == {"passed"}
+    turned = [lambda x, axis=axis: np.flip(x, axis) for axis in (1, 2, 3, 4)]
+    for change in turned:
+        given = answers(raws, config, change)
+        assert {c.status for c in checks("B", given, right)} == {"failed"}
+        # What comes turned into the model is seen as well as what goes out of it.
+        given = answers({name: change(x) for name, x in raws.items()}, config)
+        assert {c.status for c in checks("B", given, right)} == {"failed"}
 
 
 CHANGES = {

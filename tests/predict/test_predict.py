@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 import converters
 from converters import ConversionError
 from converters.cli.app import app
-from converters.deploy.meaning import probabilities, stated
+from converters.deploy.meaning import probabilities
 from tests.predict.common import (
     ANSWERS,
     DATA,
@@ -24,7 +24,6 @@ from tests.predict.common import (
     saved,
     tiny,
 )
-from vit_config import ConfigError
 
 Image = pytest.importorskip("PIL.Image")
 torch = pytest.importorskip("torch")
@@ -224,17 +223,6 @@ def test_preprocessing_is_never_guessed(tmp_path):
     found = call(part, name, *set_)
     assert found.exit_code == 0
     assert found.stdout == call(whole, name).stdout
-
-
-def test_what_is_said_of_the_data_is_checked():
-    config = stated(tiny(), {"data.crop_mode": "center", "labels": ["a", "b", "c"]})
-    assert config.data.crop_mode == "center"
-    assert config.data.mean == DATA["mean"]
-    assert config.labels == ("a", "b", "c")
-    with pytest.raises(ConfigError, match=r"data\.sharpness"):
-        stated(config, {"data.sharpness": 3})
-    with pytest.raises(ConfigError, match="only fields of data have parts"):
-        stated(config, {"labels.0": "a"})
 
 
 def test_good_and_unreadable_files_together(model, tmp_path):

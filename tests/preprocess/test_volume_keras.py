@@ -58,6 +58,12 @@ def test_a_saved_model_begins_with_the_raw_volume(found):
         for other in ("parts", "predict"):
             largest = np.abs(made[key.replace("whole", other)] - whole).max()
             assert largest < 1e-5 * scale, (key, other)
+        for other in ("pipeline", "piped"):
+            near = np.abs(made[key.replace("whole", other)] - whole).max()
+            assert near < 1e-5 * scale, (key, other)
+        assert np.array_equal(
+            made[key.replace("whole", "pipeline")], made[key.replace("whole", "piped")]
+        )
     apart = [np.abs(made[key] - made[wholes[0]]).max() for key in wholes[1:]]
     assert min(apart) > 1e-3  # the volume counts
 

@@ -72,6 +72,12 @@ def whole_model(folder: Path) -> dict[str, Any]:
         found[f"{key} whole"] = numpy(model(volume))
         found[f"{key} again"] = numpy(again(volume))
         found[f"{key} predict"] = again.predict(volume, verbose=0)
+        pipeline = keras_vit.Pipeline(vit)
+        found[f"{key} pipeline"] = numpy(pipeline(volume))
+        if keras.backend.backend() != "jax":
+            pipeline.save(path)
+            pipeline = keras_vit.load_model(path)
+        found[f"{key} piped"] = numpy(pipeline(volume))
     return found
 
 
