@@ -29,14 +29,10 @@ from converters.deploy.export.contents import SERVE_BYTES, Contents
 from converters.deploy.export.report import Figure
 from converters.deploy.meaning import probabilities as odds_of
 from converters.errors import ConversionError, Issue
-from converters.parity.outputs import (
-    LEAST_NUMBERS,
-    SEED,
-    batch_of,
-    inputs_for,
-)
+from converters.parity.outputs import SEED
 from converters.parity.reference import EXACT
 from converters.parity.rms import LEAST_INPUTS, RMS_LIMIT, compare_rms
+from converters.parity.size import LEAST_NUMBERS, batch_of, inputs_for
 from vit_config import ViTConfig
 
 Array = NDArray[Any]
