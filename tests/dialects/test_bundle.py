@@ -13,8 +13,9 @@ import converters
 from converters.cli.app import app
 from tests.dialects.common import monai_names
 from tests.fill import fill_weights, image
-from vit_config import ConfigError, ViTConfig
+from vit_config import ConfigError, IntensityConfig, ViTConfig
 from vit_config.dialects.monai_bundle import read_bundle
+from vit_config.preprocess_volume import make_volume_plan
 
 torch = pytest.importorskip("torch")
 
@@ -48,6 +49,8 @@ TRANSFORMS = [
     },
     {"_target_": "EnsureTyped", "keys": "image", "device": "@device"},
 ]
+SIZE = [16, 12, 20]
+PAD = {"_target_": "ResizeWithPadOrCropd", "spatial_size": SIZE, "value": -1}
 INFERENCE: dict[str, Any] = {
     "imports": ["$import glob"],
     "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
@@ -184,10 +187,19 @@ def test_network_that_cannot_be_held_is_refused_by_name(
     [
         ({"_target_": "CropForegroundd"}, "(CropForeground): cannot be held"),
         ({"_target_": "mine.Strange"}, "(Strange): cannot be held"),
-        ({**TRANSFORMS[4], "clip": False}, "clip=False cannot be held"),
+        ({**TRANSFORMS[4], "b_max": None}, "b_min and b_max must be stated"),
+        ({**TRANSFORMS[4], "a_min": 5}, "after one that sets intensity"),
+        (TRANSFORMS[3] | {"padding_mode": "zeros"}, "padding_mode='zeros' cannot be"),
+        (TRANSFORMS[3] | {"mode": 3}, "mode=3 cannot be held"),
+        (TRANSFORMS[3], "(Spacing): after one that sets intensity"),
+        ({**PAD, "method": "end"}, "method='end' cannot be held"),
+        ({**PAD, "mode": "edge"}, "mode='edge' cannot be held"),
+        ({**PAD, "spatial_size": 8}, "spatial_size=[8, 8, 8]; the network's img_size"),
         ({**TRANSFORMS[4], "colour": 1}, "colour=1 cannot be held"),
-        ({"_target_": "Resized", "spatial_size": [1]}, "mode='area' cannot be held"),
-        ({"_target_": "NormalizeIntensityd", "nonzero": True}, "nonzero=True"),
+        (
+            {"_target_": "Resized", "spatial_size": SIZE, "mode": "bicubic"},
+            "mode='bicubic' cannot be held",
+        ),
         ({"_target_": "Lambdad", "func": "$lambda x: -x"}, "(Lambda): cannot be held"),
         ({"_target_": "NormalizeIntensityd"}, "after one that sets intensity"),
         ({"_target_": "NormalizeIntensityd", "divisor": 2}, "the other is each scan's"),
@@ -246,8 +258,9 @@ def test_intensities(transform: dict[str, Any], data: dict[str, Any]) -> None:
 
 def test_channels_by_themselves_are_not_channels_together() -> None:
     each = {"_target_": "NormalizeIntensityd", "channel_wise": True}
-    text = problems(preprocessing=[each])
-    assert "channel_wise=True cannot be held of several channels" in text
+    found = ViTConfig(**read_bundle(inference(preprocessing=[each]), METADATA)).data
+    assert found is not None and found.intensity is not None
+    assert found.intensity.channel_wise is True
     grey = inference(network_def={**NETWORK, "in_channels": 1}, preprocessing=[each])
     found = ViTConfig(**read_bundle(grey, {})).data
     assert found is not None and found.intensity is not None
@@ -284,10 +297,56 @@ def test_what_only_volumes_have_is_not_left_out_of_a_plane(
 
 
 def test_resize() -> None:
-    resize = {"_target_": "Resized", "spatial_size": [16, 12, 20], "mode": "trilinear"}
+    resize = {"_target_": "Resized", "spatial_size": SIZE, "mode": "trilinear"}
     found = model(preprocessing=[resize]).data
     assert found is not None
-    assert (found.interpolation, found.crop_mode) == ("bilinear", "squash")
+    assert (found.interpolation, found.fit, found.fit_first) == (
+        "bilinear",
+        "resize",
+        True,
+    )
+    found = model(preprocessing=[{"_target_": "Resized", "spatial_size": SIZE}]).data
+    assert found is not None and found.interpolation == "area"  # MONAI's default
+    plane = {**ARGUMENTS, "_target_": "ViT", "spatial_dims": 2}
+    plane |= {"img_size": [16, 12], "patch_size": 4}
+    resize |= {"spatial_size": [16, 12], "mode": "bilinear"}
+    found = model(network_def=plane, preprocessing=[resize]).data
+    assert found is not None and (found.fit, found.crop_mode) == (None, "squash")
+
+
+def test_order_of_fit_and_intensity() -> None:
+    zscore = {"_target_": "NormalizeIntensityd", "nonzero": True}
+    window = TRANSFORMS[4]
+    plain = {"_target_": "NormalizeIntensityd", "subtrahend": 0.5, "divisor": 2}
+    for steps, first in (([PAD, zscore], True), ([window, plain, PAD], False)):
+        found = model(preprocessing=[*TRANSFORMS[:4], *steps]).data
+        assert found is not None
+        assert (found.fit, found.fit_first) == ("pad_or_crop", first)
+        assert found.pad_value == -1
+    text = "after one that pads: cannot be held"
+    assert text in problems(preprocessing=[window, PAD, plain])
+    assert "after one that sets fit" in problems(
+        preprocessing=[PAD, PAD | {"value": 2}]
+    )
+    assert "(Spacing): after one that sets fit" in problems(
+        preprocessing=[PAD, TRANSFORMS[3]]
+    )
+    assert "(Orientation): after one that sets fit" in problems(
+        preprocessing=[PAD, TRANSFORMS[2]]
+    )
+
+
+def test_a_stated_bundle_has_a_plan() -> None:
+    """Orientation says the axes, too."""
+    plan = make_volume_plan(model(preprocessing=[*TRANSFORMS, PAD]))
+    assert plan.intensity == IntensityConfig(
+        kind="window", low=-57.0, high=164.0, clip=True
+    )
+    assert (plan.fit, plan.fit_first, plan.pad_value) == ("pad_or_crop", False, -1)
+    data = model(preprocessing=[{**TRANSFORMS[2], "axcodes": "SPL"}]).data
+    assert data is not None and data.axes == ("Z", "Y", "X")
+    with pytest.raises(ConfigError, match=r"data\.fit: not stated"):
+        make_volume_plan(model())
 
 
 def test_inputs_of_other_channels_are_refused(tmp_path: Path) -> None:

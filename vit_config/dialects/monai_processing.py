@@ -135,7 +135,7 @@ def preprocessing(
             given = transform.arguments(language, own)
             if name in CASTS:
                 continue
-            found = _fitting(READERS[name](dict(given)), given, fields)
+            found = _fitting(READERS[name](dict(given)), given, fields, data)
             late = [key for key in _BEFORE.get(name, ()) if key in data]
             late += [key for key in found if data.get(key, found[key]) != found[key]]
             if late:
@@ -244,7 +244,8 @@ def _transforms(
 _INTENSITY = ("mean", "std")  # of the values that a window or the like leaves
 _BEFORE = {
     # transform: what is said of its result, and so must not stand there before it
-    "Orientation": ("spacing_mm",),
+    "Orientation": ("spacing_mm", "fit"),
+    "Spacing": ("intensity", *_INTENSITY, "fit"),
     "ScaleIntensity": _INTENSITY,
     "ScaleIntensityRange": _INTENSITY,
     "ScaleIntensityRangePercentiles": _INTENSITY,
@@ -253,12 +254,22 @@ _BEFORE = {
 
 
 def _fitting(
-    found: dict[str, Any], given: Mapping[str, Any], fields: Mapping[str, Any]
+    found: dict[str, Any],
+    given: Mapping[str, Any],
+    fields: Mapping[str, Any],
+    before: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What a transform says, if it is of inputs of this network.
 
+    Args:
+        found: What it says.
+        given: Its arguments.
+        fields: The network's fields.
+        before: What the transforms before it say.
+
     Raises:
-        ValueError: If it has other channels, or another size.
+        ValueError: If it has other channels, or another size, or stands where it
+            cannot be held.
     """
     channels = fields["in_chans"]
     for key in _INTENSITY:
@@ -266,8 +277,25 @@ def _fitting(
             found[key] = found[key] * channels
         if key in found and len(found[key]) != channels:
             raise ValueError(f"{key} of {len(found[key])} channels, not {channels}")
-    if "intensity" in found and channels > 1 and given.get("channel_wise"):
+    flat = fields.get("spatial_dims", 3) == 2
+    if "intensity" in found and channels > 1 and given.get("channel_wise") and flat:
         raise ValueError("channel_wise=True cannot be held of several channels")
+    if "intensity" in found and before.get("fit_first") is False:
+        raise ValueError("after one that sets fit: cannot be held")
+    padded = before.get("pad_value") is not None and not before["fit_first"]
+    if "mean" in found and padded:
+        raise ValueError("after one that pads: cannot be held")
+    if found.get("fit") == "resize" and flat:
+        if found["interpolation"] == "area":
+            raise ValueError("mode='area' cannot be held")
+        found = {"interpolation": found["interpolation"]}
+        found |= {"crop_pct": 1.0, "crop_mode": "squash"}
+    elif found.get("fit") == "resize" and found["interpolation"] == "bicubic":
+        raise ValueError("mode='bicubic' cannot be held of volumes")
+    elif "fit" in found:
+        if "fit" in before:
+            raise ValueError("after one that sets fit: cannot be held")
+        found["fit_first"] = not {"intensity", "mean"} & set(before)
     size, dims = given.get("spatial_size"), fields.get("spatial_dims", 3)
     wanted, size = (
         list(n) if isinstance(n, list | tuple) else [n] * dims
@@ -278,7 +306,8 @@ def _fitting(
     return found
 
 
-_VOLUME = {"orientation", "spacing_mm", "intensity", "axes"}
+_VOLUME = {"orientation", "spacing_mm", "spacing_mode", "intensity", "axes"}
+_VOLUME |= {"fit", "fit_first", "pad_value"}
 _BYTES = {"kind": "window", "low": 0.0, "high": 255.0}
 
 
@@ -287,7 +316,7 @@ def plane_problems(data: Mapping[str, Any]) -> list[str]:
     return [
         f"preprocessing: {key} {data[key]!r} cannot be held of a 2D model"
         for key in sorted(_VOLUME & set(data))
-        if data[key] != _BYTES
+        if key != "intensity" or {**data[key], "clip": None} != {**_BYTES, "clip": None}
     ]
 
 

@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from vit_config.data_checks import LETTERS
+
 PASSED_OVER = {
     # they load, hand on, or only change how values are stored
     *("LoadImage", "EnsureChannelFirst", "AddChannel", "AsChannelFirst"),
@@ -47,57 +49,69 @@ def _only(given: dict[str, Any], **allowed: Any) -> None:
 def _orientation(given: dict[str, Any]) -> dict[str, Any]:
     code = given.pop("axcodes")
     _only(given, as_closest_canonical=False, labels=None)
-    return {"orientation": str(code)}
+    axes = [LETTERS.get(letter, "") for letter in str(code)]
+    named = {"axes": axes} if sorted(axes) == ["X", "Y", "Z"] else {}
+    return {"orientation": str(code), **named}
 
 
 def _spacing(given: dict[str, Any]) -> dict[str, Any]:
     size = given.pop("pixdim")
-    for key in ("mode", "padding_mode", "align_corners"):
-        given.pop(key, None)  # of the resampling, which is not kept
-    _only(given, diagonal=False, scale_extent=False, recompute_affine=False)
+    mode = given.pop("mode", "bilinear")
+    given.pop("align_corners", None)  # the same voxels, with a border
+    _only(
+        given,
+        padding_mode="border",
+        diagonal=False,
+        scale_extent=False,
+        recompute_affine=False,
+    )
+    if mode not in ("bilinear", "nearest"):
+        raise ValueError(f"mode={mode!r} cannot be held")
     sizes = [float(value) for value in (size if isinstance(size, list) else [size] * 3)]
     if len(sizes) != 3 or min(sizes) <= 0:
         raise ValueError(f"pixdim={size!r}: a spacing for each of three axes")
-    return {"spacing_mm": sizes}
+    return {"spacing_mm": sizes, "spacing_mode": mode}
 
 
 def _window(given: dict[str, Any]) -> dict[str, Any]:
     low, high = float(given.pop("a_min")), float(given.pop("a_max"))
     bottom, top = given.pop("b_min", None), given.pop("b_max", None)
-    clip = given.pop("clip", False)
+    clip = bool(given.pop("clip", False))
     _only(given)
-    if not clip:
-        raise ValueError("clip=False cannot be held")
+    if bottom is None and top is None and not clip:
+        bottom, top = 0.0, 1.0  # what a_min and a_max then become
     if bottom is None or top is None:
         raise ValueError("b_min and b_max must be stated")
-    intensity = {"kind": "window", "low": low, "high": high}
+    intensity = {"kind": "window", "low": low, "high": high, "clip": clip}
     return {"intensity": intensity, "input_range": [float(bottom), float(top)]}
 
 
 def _percentiles(given: dict[str, Any]) -> dict[str, Any]:
     low, high = float(given.pop("lower")), float(given.pop("upper"))
     bottom, top = float(given.pop("b_min")), float(given.pop("b_max"))
-    clip = given.pop("clip", False)
-    _only(given, relative=False, channel_wise=False)
-    if not clip and (low, high) != (0.0, 100.0):
-        raise ValueError("clip=False cannot be held")
-    intensity = {"kind": "percentile", "low": low, "high": high}
+    clip, each = bool(given.pop("clip", False)), bool(given.pop("channel_wise", False))
+    _only(given, relative=False)
+    intensity = {"kind": "percentile", "low": low, "high": high, "clip": clip}
+    intensity["channel_wise"] = each
     return {"intensity": intensity, "input_range": [bottom, top]}
 
 
 def _minmax(given: dict[str, Any]) -> dict[str, Any]:
     bottom, top = given.pop("minv", 0.0), given.pop("maxv", 1.0)
-    _only(given, factor=None, channel_wise=False)
-    return _percentiles(
-        {"lower": 0, "upper": 100, "b_min": bottom, "b_max": top, "clip": True}
-    )
+    ends = {"lower": 0, "upper": 100, "b_min": bottom, "b_max": top, "clip": True}
+    ends["channel_wise"] = given.pop("channel_wise", False)
+    _only(given, factor=None)
+    return _percentiles(ends)
 
 
 def _normalise(given: dict[str, Any]) -> dict[str, Any]:
     mean, std = given.pop("subtrahend", None), given.pop("divisor", None)
     if mean is None and std is None:
-        _only(given, nonzero=False, channel_wise=(False, True))
-        return {"intensity": {"kind": "zscore"}}
+        flags = {
+            key: bool(given.pop(key, False)) for key in ("nonzero", "channel_wise")
+        }
+        _only(given)
+        return {"intensity": {"kind": "zscore", **flags}}
     if mean is None or std is None:
         raise ValueError("subtrahend or divisor alone: the other is each scan's own")
     _only(given, nonzero=False, channel_wise=(False, True))
@@ -109,6 +123,7 @@ def _normalise(given: dict[str, Any]) -> dict[str, Any]:
 
 _MODES = {"nearest": "nearest", "trilinear": "bilinear"}
 _MODES |= {"bilinear": "bilinear", "linear": "bilinear", "bicubic": "bicubic"}
+_MODES |= {"area": "area"}
 
 
 def _resize(given: dict[str, Any]) -> dict[str, Any]:
@@ -117,7 +132,14 @@ def _resize(given: dict[str, Any]) -> dict[str, Any]:
     _only(given, size_mode="all", align_corners=(None, False), anti_aliasing=False)
     if mode not in _MODES:
         raise ValueError(f"mode={mode!r} cannot be held")
-    return {"interpolation": _MODES[mode], "crop_pct": 1.0, "crop_mode": "squash"}
+    return {"fit": "resize", "interpolation": _MODES[mode]}
+
+
+def _pad_or_crop(given: dict[str, Any]) -> dict[str, Any]:
+    given.pop("spatial_size")
+    value = float(given.pop("value", 0.0))
+    _only(given, method="symmetric", mode="constant")
+    return {"fit": "pad_or_crop", "pad_value": value}
 
 
 READERS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
@@ -128,4 +150,5 @@ READERS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "ScaleIntensity": _minmax,
     "NormalizeIntensity": _normalise,
     "Resize": _resize,
+    "ResizeWithPadOrCrop": _pad_or_crop,
 }
