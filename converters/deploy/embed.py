@@ -90,7 +90,6 @@ class EmbedReport:
 
     def __str__(self) -> str:
         made = self.files - self.resumed
-        rate = made / max(self.seconds, 1e-9)
         shapes = (
             f"{name} {' x '.join(map(str, shape))}"
             for name, shape in self.tensors.items()
@@ -98,7 +97,7 @@ class EmbedReport:
         rows = [
             ("out", f"{printable(self.out.name)}: {self.shards} safetensors, an index"),
             ("rows", f"{self.rows} of {self.files} files, each {', '.join(shapes)}"),
-            ("this run", f"{made} files in {self.seconds:.1f} s, {rate:.1f} a second"),
+            ("this run", f"{made} files in {self.seconds:.1f} s, loading included"),
             ("by", self.library),
             ("fingerprint", self.fingerprint),
         ]

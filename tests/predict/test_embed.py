@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +20,7 @@ from typer.testing import CliRunner
 import converters
 from converters import ConversionError
 from converters.cli.app import app
+from converters.cli.predict import file_bar
 from converters.deploy.embedding.job import held
 from tests.predict.common import ANSWERS, KILLED, PICTURES, TIMM, apart, saved, tiny
 
@@ -342,6 +346,26 @@ def test_a_model_without_preprocessing_is_refused(pictures, tmp_path):
     path = saved(tmp_path, tiny(data=None))
     assert "not guessed" in refused(path, pictures, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_terminal_sees_rate_and_remaining_time(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("sys.stderr", terminal := Terminal())
+    with file_bar("embed") as show:
+        for done in range(70, 90):  # 70 of 120 were done by an earlier run
+            show(done, 120)
+            time.sleep(0.02)
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", terminal.getvalue())
+    found = re.search(r" 89/120 (\d+\.\d)/s 0:00:0\d", shown)
+    assert found, shown
+    assert 5 < float(found[1]) < 50  # 19 in 0.4 s; 70 more would be 220 a second
+    monkeypatch.setattr("sys.stderr", io.StringIO())
+    with file_bar("embed") as show:
+        assert show is None
 
 
 def test_the_command(model, pictures, tmp_path):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from converters import ConversionError
+from converters import ConversionError, extras
 from converters.deploy.media.picture import quiet, read_picture
 
 Image = pytest.importorskip("PIL.Image")
@@ -140,3 +140,14 @@ def test_threads_leave_the_warning_filters_alone(tmp_path):
     with quiet(), ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: read_picture(tmp_path / "a.png", 3), range(40)))
     assert warnings.filters == before
+
+
+def test_without_pillow_there_is_one_line(tmp_path, monkeypatch):
+    path = picture(tmp_path / "a.png", pixels(5, 7, 3))
+
+    def gone(wanted: str):
+        raise ModuleNotFoundError(name=wanted.partition(".")[0])
+
+    monkeypatch.setattr(extras, "import_module", gone)
+    with pytest.raises(extras.MissingExtraError, match=r"PIL .*vit-duet\[predict\]"):
+        read_picture(path, 3)
