@@ -19,6 +19,8 @@ FIRST = (
     "saving/test_matrix.py",  # two processes a backend
     "parity/test_other_backends.py",  # one process each of tensorflow and jax
     "converters/test_outputs.py",
+    "export/test_saved_model.py",
+    "export/test_formats.py",
     "test_readme.py",
     "laboratory/test_runners.py",
     "laboratory/test_verify.py",

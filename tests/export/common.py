@@ -29,6 +29,16 @@ DATA = {
     "crop_pct": 0.9,
     "crop_mode": "center",
 }
+SCAN = {
+    "axes": ("X", "Y", "Z"),
+    "orientation": "RAS",
+    "spacing_mm": (1.0, 1.0, 2.0),
+    "fit": "resize",
+    "fit_first": False,
+    "interpolation": "bilinear",
+    "intensity": {"kind": "window", "low": -200.0, "high": 300.0},
+    "input_range": (0.0, 1.0),
+}
 LABELS = ("Kröte", "frog", "newt")
 
 

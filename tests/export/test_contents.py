@@ -8,7 +8,7 @@ import pytest
 
 from converters.deploy.export.contents import FORMATS, Contents
 from tests.cases import CASES
-from tests.export.common import DATA, LABELS, config, pictured
+from tests.export.common import DATA, LABELS, SCAN, config, pictured
 from vit_config import ViTConfig
 
 
@@ -104,6 +104,18 @@ def test_only_what_prepares_says_that_it_does():
     assert (default.preprocessing, encoded.preprocessing) == (False, True)
     assert '"crop_pct": 0.9' in default.says
     assert not any(s.preprocessing for s in contents(CASES["vit_3d"]).signatures())
+
+
+def test_a_scan_is_prepared_inside_where_the_config_says_how():
+    stated = config("vit_3d", data=SCAN)
+    _, encoded = contents(stated).signatures()
+    assert encoded.preprocessing
+    assert "turn the scan to X, Y, Z in RAS, 1 x 1 x 2 mm" in encoded.says
+    kept = config("vit_3d", data={**SCAN, "spacing_mm": None, "spacing_mode": "keep"})
+    assert contents(kept).signatures()[1].says.endswith("in RAS")
+    partly = contents(config("vit_3d", data={**SCAN, "fit": None}))
+    assert not partly.signatures()[1].preprocessing
+    assert "takes prepared volumes: data.fit: not stated" in " ".join(partly.notes())
 
 
 def test_facts_are_equal_bytes_and_hold_the_config():

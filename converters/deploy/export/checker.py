@@ -3,7 +3,7 @@
 Run as `python -m converters.deploy.export.checker JOB`. JOB is a JSON file,
 `{"cases": [...]}`; a case has "format", "artifact", "inputs" (a `.npy`), "batches"
 (sizes, whose sum is the number of inputs), "answers", and with `serve_bytes` "pictures"
-(`.npy` files of pixels) or "volumes" (true: the inputs are sent as bytes).
+or "volumes": `.npy` files of pixels or voxels, (*spatial, C) each.
 
 Neither twin, nor the schema, nor Keras can be imported here: an artifact that needed
 one of them would fail.
@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from converters.deploy.runtime.base import Array, channels_last, open_artifact
+from converters.deploy.runtime.base import Array, open_artifact
 from converters.parity.archive import Archive
 from converters.parity.program import answered, run
 
@@ -55,15 +55,10 @@ def _asked(case: dict[str, Any], folder: Path) -> dict[str, Any]:
     x = np.load(folder / case["inputs"])
     found = _collected(artifact.outputs(part) for part in _parts(x, case["batches"]))
     arrays = {f"serving_default:{name}": array for name, array in found.items()}
-    if case.get("pictures"):
-        pixels = [np.load(folder / file) for file in case["pictures"]]
-        encoded = _encoded(pixels)
-        arrays |= _bytes(
-            artifact, lambda rows: {"image_bytes": encoded[rows]}, len(encoded)
-        )
-    if case.get("volumes"):
-        volumes = channels_last(x)
-        arrays |= _bytes(artifact, lambda rows: _raw(volumes[rows]), len(x))
+    for kind, sent in (("pictures", _encoded), ("volumes", _raw)):
+        if case.get(kind):
+            given = [np.load(folder / file) for file in case[kind]]
+            arrays |= _bytes(artifact, sent, given)
     with Archive(folder / case["answers"]) as archive:
         for name, array in arrays.items():
             archive.add(name, array)
@@ -79,27 +74,26 @@ def _parts(x: Array, sizes: list[int]) -> Iterator[Array]:
 
 
 def _bytes(
-    artifact: Any, sent: Callable[[slice], dict[str, Any]], count: int
+    artifact: Any, sent: Callable[[list[Array]], dict[str, Any]], given: list[Array]
 ) -> dict[str, Array]:
     """One alone, then the others together."""
-    batches = [slice(0, 1), slice(1, count)]
-    found = _collected(artifact.call("serve_bytes", **sent(rows)) for rows in batches)
+    batches = [given[:1], given[1:]]
+    found = _collected(artifact.call("serve_bytes", **sent(one)) for one in batches)
     return {f"serve_bytes:{name}": array for name, array in found.items()}
 
 
-def _encoded(pictures: list[Array]) -> list[bytes]:
+def _encoded(pictures: list[Array]) -> dict[str, Any]:
     """As PNG, which loses nothing."""
     import tensorflow as tf
 
-    return [tf.io.encode_png(picture).numpy() for picture in pictures]
+    return {"image_bytes": [tf.io.encode_png(one).numpy() for one in pictures]}
 
 
-def _raw(volumes: Array) -> dict[str, Any]:
-    count = len(volumes)
+def _raw(volumes: list[Array]) -> dict[str, Any]:
     return {
-        "volume_bytes": [volume.astype("<f4").tobytes() for volume in volumes],
-        "dtype": ["float32"] * count,
-        "shape": np.array([volumes.shape[1:]] * count, np.int32),
+        "volume_bytes": [one.tobytes() for one in volumes],
+        "dtype": [one.dtype.name for one in volumes],
+        "shape": np.array([one.shape for one in volumes], np.int32),
     }
 
 

@@ -161,6 +161,11 @@ class Contents:
                 f"in_chans is {self.config.in_chans}; decoded pictures have "
                 f"{', '.join(map(str, DECODED_CHANNELS))}"
             )
+        return self.no_preprocessing
+
+    @property
+    def no_preprocessing(self) -> str:
+        """Why the preprocessing cannot be done inside; empty if it can."""
         try:
             _check_preprocessing(self.config)
         except ConfigError as error:
@@ -228,8 +233,22 @@ class Contents:
             Tensor("dtype", "string", (BATCH,), ", ".join(VOLUME_TYPES)),
             Tensor("shape", "int32", (BATCH, rank), "spatial axes, then channels"),
         )
-        says = f"not inside: the bytes are of prepared volumes, {self.input_shape}"
-        return Signature(SERVE_BYTES, takes, gives, False, says)
+        if self.no_preprocessing:
+            says = f"not inside: the bytes are of prepared volumes, {self.input_shape}"
+            return Signature(SERVE_BYTES, takes, gives, False, says)
+        return Signature(SERVE_BYTES, takes, gives, True, self._scans())
+
+    def _scans(self) -> str:
+        """What is done to a scan inside, and what is not."""
+        data = self.config.data
+        stated = data.model_dump(mode="json") if data is not None else {}
+        axes = ", ".join(stated["axes"])
+        says = f"inside: intensity and size; before: turn the scan to {axes} in "
+        says += f"{stated['orientation']}"
+        if stated["spacing_mode"] != "keep" and stated["spacing_mm"]:
+            spacing = " x ".join(f"{mm:g}" for mm in stated["spacing_mm"])
+            says += f", {spacing} mm"
+        return says
 
     def notes(self) -> tuple[str, ...]:
         """What a user has to know, one sentence each."""
@@ -241,6 +260,9 @@ class Contents:
             found.append("no labels: the model does not state any")
         if self.format == "saved_model" and self.no_bytes:
             found.append(f"no {SERVE_BYTES}: {self.no_bytes}")
+        elif self.format == "saved_model" and self.no_preprocessing:
+            why = self.no_preprocessing
+            found.append(f"{SERVE_BYTES} takes prepared volumes: {why}")
         if self.dtype != "float32":
             found.append(f"computes in float32; the weights were {self.dtype}")
         return tuple(found)
@@ -273,5 +295,9 @@ class Contents:
 def _check_preprocessing(config: ViTConfig) -> None:
     """Raises a `ConfigError` if the config does not state all that is done."""
     from vit_config.preprocess import make_plan
+    from vit_config.preprocess_volume import make_volume_plan
 
-    make_plan(config)
+    if config.spatial_dims == 2:
+        make_plan(config)
+    else:
+        make_volume_plan(config)

@@ -10,9 +10,11 @@ the artifact in batches of 1, of 3 and of all that is left.
   then, as mistakes make it hundreds.
 - Probabilities are held against the softmax or sigmoid, in float64, of the artifact's
   own logits, label strings against its own probabilities.
-- `serve_bytes` gets pictures of several sizes, as PNG. They are prepared for the twin
-  by NumPy, from the same plan (`vit_config.preprocess`), so that a decoder, resampling
-  or normalisation that differs is seen. At most 4, as preprocessing rounds, too.
+- `serve_bytes` gets pictures of several sizes, as PNG, or volumes of several sizes, as
+  16-bit integers. Pictures are prepared for the twin by NumPy, from the same plan
+  (`vit_config.preprocess`), volumes by the torch twin's own layer, so that a decoder,
+  resampling or normalisation that differs is seen. At most 4, as preprocessing rounds,
+  too. Volumes for a model that does not state its preprocessing are noise again.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from converters.deploy.export.contents import SERVE_BYTES, Contents
 from converters.deploy.export.report import Figure
 from converters.deploy.meaning import probabilities as odds_of
 from converters.errors import ConversionError, Issue
+from converters.extras import twin
 from converters.parity.outputs import SEED
 from converters.parity.reference import EXACT
 from converters.parity.rms import LEAST_INPUTS, RMS_LIMIT, compare_rms
@@ -43,8 +46,8 @@ BYTES_LIMIT = 4.0
 EXACT_LIMIT = 2e-6
 """Largest error of a probability, about 16 steps of float32 at 1."""
 
-PICTURES = ((3, 5), (2, 1), (1, 1), (1, 2))
-"""Sizes of test pictures, as multiples of half the model's; one is a bit larger."""
+SIZES = ((3, 5, 2), (2, 1, 3), (1, 1, 1), (1, 2, 2))
+"""Of what `serve_bytes` is given, about, as multiples of half the model's size."""
 
 NOISE, BYTES = "noise", "bytes"
 
@@ -79,11 +82,10 @@ def cases(contents: Contents, model: Path, folder: Path) -> tuple[dict[str, Any]
         "batch": batch_of(config),
         "answers": "torch.npz",
     }
-    if not contents.no_bytes and config.spatial_dims == 2:
-        ours["pictures"] = _pictures(config, rng, folder)
+    if not contents.no_bytes:
+        kind = "pictures" if config.spatial_dims == 2 else "volumes"
+        ours[kind] = _encodable(contents, rng, folder)
         theirs["sets"][BYTES] = f"{BYTES}.npy"
-    elif not contents.no_bytes:
-        ours["volumes"] = True
     return ours, theirs
 
 
@@ -93,19 +95,26 @@ def batches_of(config: ViTConfig, count: int) -> list[int]:
     return [*BATCHES, *(min(size, rest - i) for i in range(0, rest, size))]
 
 
-def _pictures(config: ViTConfig, rng: np.random.Generator, folder: Path) -> list[str]:
-    """Files of pixels; what the model takes of them goes into a set."""
+def _encodable(contents: Contents, rng: np.random.Generator, folder: Path) -> list[str]:
+    """Files of pixels or voxels; what the model takes of them goes into a set."""
+    config = contents.config
     files, prepared = [], []
-    for i, (rows, columns) in enumerate(PICTURES):
-        height, width = (
-            max(1, n * times // 2 + 1)
-            for n, times in zip(config.img_size, (rows, columns), strict=True)
-        )
-        shape = (height, width, config.in_chans)
-        pixels = rng.integers(0, 256, shape, np.uint8)
-        files.append(f"picture-{i}.npy")
-        np.save(folder / files[-1], pixels)
-        prepared.append(_prepared(config, pixels))
+    for i, times in enumerate(SIZES):
+        size = [
+            max(1, n * t // 2 + 1) for n, t in zip(config.img_size, times, strict=False)
+        ]
+        if config.spatial_dims == 2:
+            given = rng.integers(0, 256, (*size, config.in_chans), np.uint8)
+            ready = _prepared(config, given)
+        elif contents.no_preprocessing:
+            given = rng.standard_normal(contents.input_shape, np.float32)
+            ready = np.moveaxis(given, -1, 0)
+        else:
+            given = rng.integers(-500, 500, (*size, config.in_chans), np.int16)
+            ready = _prepared_volume(config, given)
+        files.append(f"given-{i}.npy")
+        np.save(folder / files[-1], given)
+        prepared.append(ready)
     np.save(folder / f"{BYTES}.npy", np.stack(prepared))
     return files
 
@@ -123,6 +132,16 @@ def _prepared(config: ViTConfig, pixels: Array) -> Array:
     x = np.clip(rows @ x, 0.0, WHITE) / WHITE
     gain, offset = (np.array(v)[:, None, None] for v in (plan.gain, plan.offset))
     found: Array = (x * gain + offset).astype(np.float32)
+    return found
+
+
+def _prepared_volume(config: ViTConfig, voxels: Array) -> Array:
+    """(*spatial, C) of a scan -> (C, *img_size), by the torch twin."""
+    import torch
+
+    prepare = twin("torch_vit").Preprocess(config)
+    given = torch.from_numpy(np.moveaxis(voxels.astype(np.float32), -1, 0)[None].copy())
+    found: Array = prepare(given)[0].numpy()
     return found
 
 
@@ -189,8 +208,8 @@ def _figures(
     given: Mapping[str, Array],
     theirs: Mapping[str, Array],
 ) -> list[Figure]:
-    pictures = signature == SERVE_BYTES and contents.config.spatial_dims == 2
-    prefix = f"set:{BYTES if pictures else NOISE}:"
+    encoded = signature == SERVE_BYTES
+    prefix = f"set:{BYTES if encoded else NOISE}:"
     found = []
     for name, theirs_name in _names(contents).items():
         single = theirs[f"{prefix}{theirs_name}"]
@@ -214,7 +233,7 @@ def _figures(
                 ratio=compared.ratio,
                 max_ratio=compared.max_ratio,
                 max_difference=compared.max_difference,
-                limit=max(limit, BYTES_LIMIT) if pictures else limit,
+                limit=max(limit, BYTES_LIMIT) if encoded else limit,
             )
         )
     return found

@@ -1,7 +1,7 @@
 """`DST/1`: the Keras twin on TensorFlow, by Keras' own `ExportArchive`.
 
 Signatures are `serving_default`, for prepared inputs, and `serve_bytes`: encoded
-pictures, or the raw bytes of prepared volumes. Both give every named output.
+pictures, or the raw bytes of volumes. Both give every named output.
 """
 
 from __future__ import annotations
@@ -121,11 +121,19 @@ def _pictures(vit: Any, contents: Contents) -> Call:
 
 
 def _volumes(vit: Any, contents: Contents) -> Call:
-    """Raw voxels of prepared volumes, with type and shape, to all named outputs."""
+    """Raw voxels with their type and shape to all named outputs.
+
+    Where the config does not state all of the preprocessing they are taken as prepared.
+    """
     import tensorflow as tf
 
-    give = _prepared(vit, contents)
-    shape = contents.input_shape
+    from keras_vit import Preprocess
+
+    config = contents.config
+    give, final = _prepared(vit, contents), contents.input_shape
+    prepare = None if contents.no_preprocessing else Preprocess(config)
+    free: tuple[int | None, ...] = (None,) * config.spatial_dims
+    takes = final if prepare is None else (*free, config.in_chans)
     types = ", ".join(VOLUME_TYPES)
 
     def read(raw: Any, name: str) -> Any:
@@ -134,10 +142,12 @@ def _volumes(vit: Any, contents: Contents) -> Call:
     def one(given: tuple[Any, Any, Any]) -> Any:
         raw, dtype, axes = given
         known = tf.reduce_any(tf.equal(dtype, VOLUME_TYPES))
-        right = tf.reduce_all(tf.equal(axes, shape))
+        same = [axes[i] == n for i, n in enumerate(takes) if n is not None]
         checks = [
             tf.Assert(known, [f"dtype: one of {types} is read; found", dtype]),
-            tf.Assert(right, [f"shape: the model takes {shape}; found", axes]),
+            tf.Assert(
+                tf.reduce_all(same), [f"shape: {_axes(takes)} is taken; found", axes]
+            ),
         ]
         with tf.control_dependencies(checks):
             raw = tf.identity(raw)
@@ -145,11 +155,17 @@ def _volumes(vit: Any, contents: Contents) -> Call:
             (tf.equal(dtype, name), lambda name=name: read(raw, name))
             for name in VOLUME_TYPES
         ]
-        return tf.reshape(tf.case(cases, default=lambda: read(raw, "uint8")), shape)
+        voxels = tf.case(cases, default=lambda: read(raw, VOLUME_TYPES[0]))
+        volume = tf.ensure_shape(tf.reshape(voxels, axes), takes)
+        return volume if prepare is None else prepare(volume[None])[0]
 
     def serve(volume_bytes: Any, dtype: Any, shape: Any) -> dict[str, Any]:
-        spec = tf.TensorSpec(contents.input_shape, tf.float32)
+        spec = tf.TensorSpec(final, tf.float32)
         given = (volume_bytes, dtype, shape)
         return give(tf.map_fn(one, given, fn_output_signature=spec))
 
     return serve
+
+
+def _axes(shape: tuple[int | None, ...]) -> str:
+    return f"({', '.join('any' if n is None else str(n) for n in shape)})"
