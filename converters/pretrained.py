@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -28,7 +29,7 @@ from converters.report import ConversionReport
 from converters.rules import KERAS
 from converters.steps.asked import Size, Steps
 from converters.transfer import write_checked
-from vit_config import ViTConfig
+from vit_config import ConfigError, ViTConfig
 from vit_config.weights import weight_table
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def load_torch(
     *,
     num_classes: int | None = None,
     image_size: Size | None = None,
+    drop_rates: Mapping[str, float] | None = None,
 ) -> Any:
     """Makes a torch twin with the weights of a file.
 
@@ -57,6 +59,7 @@ def load_torch(
         source: Anything that `convert` reads.
         num_classes: Another number of classes: the head is drawn anew.
         image_size: Another image size: the position table is resampled.
+        drop_rates: Dropout rates to train with, by their names in the config.
 
     Raises:
         ConversionError: If anything does not fit, with every problem.
@@ -66,15 +69,15 @@ def load_torch(
     seed = int(torch.randint(_SEEDS, ())) if num_classes else 0
     steps = Steps(num_classes=num_classes, image_size=image_size, seed=seed)
     with read_checked(source, steps=steps) as found:
-        return torch_model(cls, found)
+        return torch_model(cls, found, _with_rates(found.config, drop_rates))
 
 
-def torch_model(cls: Any, found: Checked) -> Any:
+def torch_model(cls: Any, found: Checked, config: ViTConfig | None = None) -> Any:
     """A torch twin with weights that were checked, in their type."""
     torch = optional("torch", "torch")
     dtype = getattr(torch, found.dtype)
     state = {name: _to_torch(found.source.read(name), dtype) for name in found.digests}
-    model = cls(found.config, device="meta", dtype=dtype)
+    model = cls(config or found.config, device="meta", dtype=dtype)
     model.load_state_dict(state, strict=True, assign=True)
     return model
 
@@ -85,6 +88,8 @@ def load_keras(
     *,
     num_classes: int | None = None,
     image_size: Size | None = None,
+    drop_rates: Mapping[str, float] | None = None,
+    dtype: Any = None,
 ) -> Any:
     """Makes a Keras twin with the weights of a file.
 
@@ -97,15 +102,17 @@ def load_keras(
         source: Anything that `convert` reads.
         num_classes: Another number of classes: the head is drawn anew.
         image_size: Another image size: the position table is resampled.
+        drop_rates: Dropout rates to train with, by their names in the config.
+        dtype: Dtype policy of the model; the source's own if None.
 
     Raises:
         ConversionError: If anything does not fit, with every problem.
         ConfigError: If the model cannot have that many classes.
     """
-    plain = num_classes is None and image_size is None
+    plain = num_classes is None and image_size is None and not drop_rates
     if plain and _is_keras(source):
         path = Path(source)
-        model = twin("keras_vit").load_model(path)
+        model = twin("keras_vit").load_model(path, dtype=dtype)
         if not isinstance(model, cls):
             name = type(model).__name__
             raise refusal(f"its model is a {name}, not a {cls.__name__}", file=path)
@@ -116,20 +123,32 @@ def load_keras(
     seed = int(keras.random.randint((), 0, _SEEDS)) if num_classes else 0
     steps = Steps(num_classes=num_classes, image_size=image_size, seed=seed)
     with read_checked(source, steps=steps) as found:
-        return keras_model(cls, found)
+        config = _with_rates(found.config, drop_rates)
+        return keras_model(cls, found, config, dtype)
 
 
-def keras_model(cls: Any, found: Checked) -> Any:
-    """A Keras twin with weights that were checked, in their type."""
+def keras_model(
+    cls: Any, found: Checked, config: ViTConfig | None = None, dtype: Any = None
+) -> Any:
+    """A Keras twin with weights that were checked, in their type or another policy."""
     from keras_vit.init import no_init
 
     with no_init():
-        model = cls(found.config, dtype=found.dtype)
+        model = cls(config or found.config, dtype=dtype or found.dtype)
     weights = {model.relative_path(weight): weight for weight in model.weights}
     taken = Pipe(found.source, KERAS.plan(found.config))
     for weight in weight_table(found.config):
         weights[weight.path].assign(taken.read(weight.path))
     return model
+
+
+def _with_rates(config: ViTConfig, rates: Mapping[str, float] | None) -> ViTConfig:
+    known = [name for name in ViTConfig.model_fields if "drop" in name]
+    if unknown := sorted(set(rates or ()) - set(known)):
+        raise ConfigError(
+            [f"drop_rates: no {name}; known are {', '.join(known)}" for name in unknown]
+        )
+    return config.replace(**rates) if rates else config
 
 
 def _is_keras(source: Any) -> bool:

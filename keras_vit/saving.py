@@ -39,12 +39,7 @@ class Saved:
             "config": self.config.to_dict(),
             "name": self.name,
             "trainable": self.trainable,
-            # Dropout has no weights, nor a path: nothing to freeze.
-            "frozen": [
-                self.relative_path(layer)
-                for layer in below
-                if self.trainable and layer.weights and not layer.trainable
-            ],
+            "frozen": self._frozen(),
             # Not a DTypePolicyMap: a layer that has one saves its scales as nothing.
             "quantized": {
                 self.relative_path(layer): serialize(layer.dtype_policy)
@@ -60,19 +55,58 @@ class Saved:
         return cls(**config)
 
     def freeze(self, paths):
-        """Makes exactly these layers below the model not trainable.
+        """Makes exactly these layers and weights not trainable, all others trainable.
+
+        Afterwards `compile` again. `freeze([])` thaws everything, which
+        `model.trainable = True` does not do where the model itself is trainable:
+        TensorFlow ignores an assignment of what an attribute is.
 
         Args:
-            paths: As `get_config` has them; a layer below one of them that is not
-                there itself is trainable.
+            paths: Paths below the model, `"blocks_0"` (with all that is in it),
+                `"blocks_0/attn"`, `"cls_token"` or `"head/bias"`.
 
         Raises:
-            ValueError: If there is no such layer.
+            ValueError: If there is no such layer or weight.
         """
-        frozen = {layer_at(self, path) for path in paths}
+        layers, weights = self._found(paths)
+        self.trainable = False
+        self.trainable = True
+        for item in (*layers, *weights):
+            item.trainable = False
+
+    def _freeze_as_saved(self, paths):
+        """Freezes what `get_config` lists; a layer that it does not list is not."""
+        frozen, weights = self._found(paths)
         for layer in all_layers(self) if frozen else ():  # parents before children
             if layer is not self and layer.weights:
                 layer.trainable = layer not in frozen
+        for weight in weights:
+            weight.trainable = False
+
+    def _found(self, paths):
+        """The layers and the weights at some paths."""
+        known = {self.relative_path(weight): weight for weight in self.weights}
+        paths = list(paths)
+        layers = [layer_at(self, path) for path in paths if path not in known]
+        return layers, [known[path] for path in paths if path in known]
+
+    def _frozen(self):
+        """Paths of frozen layers, and of frozen weights of layers that are not."""
+        if not self.trainable:
+            return []  # `trainable` says it
+        found = []
+        for layer in all_layers(self):
+            # Dropout has no weights, nor a path: nothing to freeze.
+            if layer is not self and layer.weights and not layer.trainable:
+                found.append(self.relative_path(layer))
+            elif layer.trainable:
+                lora = getattr(layer, "lora_enabled", False)  # freezes the kernel
+                found += [
+                    self.relative_path(weight)
+                    for weight in layer._trainable_variables
+                    if not weight.trainable and not (lora and weight.name == "kernel")
+                ]
+        return found
 
     @property
     def layers(self):

@@ -32,7 +32,7 @@ class ViT(Features, Saved, NamedWeights, keras.Model):
     Args:
         config: What to build; a `ViTConfig` or its dict.
         attn_impl: `"fused"` or `"explicit"`, see `set_attn_impl`.
-        frozen: Paths of the layers below the model that are not trainable.
+        frozen: Paths of the layers and weights below the model that are not trainable.
         quantized: Dtype policies of quantised layers by path, as `get_config` has them.
         name: Name of the model.
         dtype: Dtype or dtype policy, for example `"mixed_bfloat16"`.
@@ -123,7 +123,7 @@ class ViT(Features, Saved, NamedWeights, keras.Model):
         self.compute_output_spec(keras.KerasTensor(image, dtype=self.compute_dtype))
         check_built(self)
         self.init_weights()
-        self.freeze(frozen)
+        self._freeze_as_saved(frozen)
 
     def build(self, input_shape):
         """Builds every child for images (B, *spatial, C)."""
@@ -200,6 +200,8 @@ class ViT(Features, Saved, NamedWeights, keras.Model):
         *,
         num_classes: int | None = None,
         image_size: int | Sequence[int] | None = None,
+        drop_rates: Mapping[str, float] | None = None,
+        dtype=None,
     ) -> Self:
         """Loads a checkpoint of any kind that `vit-duet convert` reads.
 
@@ -209,13 +211,24 @@ class ViT(Features, Saved, NamedWeights, keras.Model):
             num_classes: Another number of classes: the head is drawn anew.
             image_size: Another image size, one number or one per spatial axis: the
                 position table is resampled by `config.pos_resize`.
+            drop_rates: Dropout rates to train with, by their names in the config:
+                `{"drop_path_rate": 0.1}`. The others are the source's.
+            dtype: Dtype or dtype policy, for example `"mixed_bfloat16"`; that of the
+                source if None.
 
         Raises:
             converters.ConversionError: If anything does not fit, with every problem.
         """
         from converters.pretrained import load_keras
 
-        return load_keras(cls, source, num_classes=num_classes, image_size=image_size)
+        return load_keras(
+            cls,
+            source,
+            num_classes=num_classes,
+            image_size=image_size,
+            drop_rates=drop_rates,
+            dtype=dtype,
+        )
 
     def save_pretrained(
         self, path: str | PathLike[str], *, force: bool = False

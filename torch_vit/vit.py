@@ -1,6 +1,6 @@
 """The Vision Transformer, 2D and 3D, classification and features."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Literal, Self
 
@@ -159,6 +159,7 @@ class ViT(Features, nn.Module):
         *,
         num_classes: int | None = None,
         image_size: int | Sequence[int] | None = None,
+        drop_rates: Mapping[str, float] | None = None,
     ) -> Self:
         """Loads a checkpoint of any kind that `vit-duet convert` reads.
 
@@ -168,13 +169,21 @@ class ViT(Features, nn.Module):
             num_classes: Another number of classes: the head is drawn anew.
             image_size: Another image size, one number or one per spatial axis: the
                 position table is resampled by `config.pos_resize`.
+            drop_rates: Dropout rates to train with, by their names in the config:
+                `{"drop_path_rate": 0.1}`. The others are the source's.
 
         Raises:
             converters.ConversionError: If anything does not fit, with every problem.
         """
         from converters.pretrained import load_torch
 
-        return load_torch(cls, source, num_classes=num_classes, image_size=image_size)
+        return load_torch(
+            cls,
+            source,
+            num_classes=num_classes,
+            image_size=image_size,
+            drop_rates=drop_rates,
+        )
 
     def save_pretrained(
         self, path: str | PathLike[str], *, force: bool = False

@@ -125,6 +125,16 @@ def special(folder: Path) -> dict:
     ]
     sized = keras_vit.ViT.from_pretrained(folder / "classes.keras", image_size=(16, 20))
     sized.save_pretrained(folder / "sized.safetensors")
+    seen["rates"] = []
+    for name in ("classes.keras", "classes.safetensors"):
+        tuned = keras_vit.ViT.from_pretrained(
+            folder / name, drop_rates={"proj_drop_rate": 0.5}, dtype="mixed_bfloat16"
+        )
+        policies = {layer.dtype_policy.name for layer in tuned.blocks}
+        changed = config.replace(proj_drop_rate=0.5)
+        seen["rates"].append(
+            [tuned.config == changed, sorted(policies), equal(tuned, config, "float32")]
+        )
     model = keras_vit.ViT.from_pretrained(folder / "classes.keras")
     for name in ("again.keras", "again.safetensors", "again.weights.h5", "again"):
         model.save_pretrained(folder / name)

@@ -168,6 +168,11 @@ def test_trained_model_leaves_its_optimizer_behind_and_says_so(folder, tmp_path)
     assert all(found[name].tobytes() == saved[name].tobytes() for name in saved)
 
 
+def test_policy_and_dropout_of_the_fine_tuning_leave_the_weights(seen):
+    wanted = [True, ["mixed_bfloat16"], True]
+    assert seen["special"]["rates"] == [wanted, wanted]
+
+
 def test_lora_is_merged_once(folder, tmp_path):
     convert(folder / "lora.keras", tmp_path / "x.safetensors")
     for path in (tmp_path / "x.safetensors", folder / "lora.safetensors"):

@@ -121,6 +121,29 @@ def test_new_head_forgets_the_old_labels(tmp_path):
     assert none.problem_type is None and none.source.steps == ("output:logits->pooled",)
 
 
+def test_dropout_rates_of_the_fine_tuning_change_no_weight(tmp_path):
+    model = model_of(CONFIG)
+    for name in ("a.safetensors", "a.keras"):
+        model.save_pretrained(tmp_path / name)
+        rates = {"drop_path_rate": 0.25, "proj_drop_rate": 0.5}
+        back = type(model).from_pretrained(tmp_path / name, drop_rates=rates)
+        assert same(model, back) and back.config == CONFIG.replace(**rates)
+        x = torch.randn(1, CONFIG.in_chans, *CONFIG.img_size)
+        assert torch.equal(model.eval()(x), back.eval()(x))
+        back.train()
+        assert not torch.equal(back(x), back(x))
+
+
+def test_a_dropout_rate_that_is_none_is_named(tmp_path):
+    model = model_of(CONFIG)
+    model.save_pretrained(tmp_path / "a.safetensors")
+    with pytest.raises(ConfigError, match="no depth; known are drop_rate, pos_drop"):
+        type(model).from_pretrained(tmp_path / "a.safetensors", drop_rates={"depth": 9})
+    with pytest.raises(ConfigError, match="drop_path_rate"):
+        rates = {"drop_path_rate": 1.5}
+        type(model).from_pretrained(tmp_path / "a.safetensors", drop_rates=rates)
+
+
 def test_a_model_without_pooling_gets_no_head(tmp_path):
     model = model_of(CASES["tokens"])
     model.save_pretrained(tmp_path / "a.safetensors")

@@ -363,6 +363,8 @@ def make_frozen() -> None:
     for path in ("patch_embed", "blocks_0", "blocks_1/attn/qkv"):
         layer_at(model, path).trainable = False
     model.blocks[0].norm1.trainable = True  # inside a frozen block
+    model.cls_token.trainable = False  # of the model itself, which is not frozen
+    model.head.kernel.trainable = False
     save("frozen", model)
     store("frozen_paths", paths=np.array(trainable(model)))
     whole = new()
@@ -376,14 +378,20 @@ def load_frozen() -> None:
     for load in LOADERS:
         model = load("frozen.keras")
         wanted = stored("frozen_paths")["paths"].tolist()
-        if trainable(model) != wanted or len(wanted) != len(model.weights) - 14:
+        if trainable(model) != wanted or len(wanted) != len(model.weights) - 16:
             raise AssertionError(f"{trainable(model)}, was {wanted}")
         if load("all_frozen.keras").trainable_weights:
             raise AssertionError("trainable again")
-    model.trainable = False  # TensorFlow: assigning what an attribute is does nothing
-    model.trainable = True
+    model = plain_load("frozen.keras")
+    model.freeze([])
     if len(model.trainable_weights) != len(model.weights):
         raise AssertionError("cannot be thawed")
+    model.freeze(["pos_embed", "blocks_0", "blocks_0/mlp"])
+    paths = trainable(model)
+    if {path for path in paths if path.startswith("blocks_0")} or "pos_embed" in paths:
+        raise AssertionError(f"not frozen: {paths}")
+    if "cls_token" not in paths or "blocks_1/attn/qkv/kernel" not in paths:
+        raise AssertionError(f"frozen as well: {paths}")
     thawed = plain_load("all_frozen.keras")
     thawed.trainable = True
     if len(thawed.trainable_weights) != len(thawed.weights):
