@@ -178,8 +178,7 @@ def _read_raw(raw: RawFile, asked: Asked) -> Reader:
         dialect, variants = find(written)
         match = Match(dialect, variants[0], "")
         given = given_config(asked, match.dialect)
-        _same(raw.path, own, given)
-        return DialectReader(raw, match, own)
+        return DialectReader(raw, match, _same(raw.path, own, given))
     if asked.dialect is None and asked.prefix is None and is_ours(asked.config):
         fits = matches(raw.tensors)
         if raw.format == "safetensors" and (not fits or _timm(fits)):
@@ -190,8 +189,7 @@ def _read_raw(raw: RawFile, asked: Asked) -> Reader:
     if own is not None and asked.beside is not None:
         given = Given(with_beside(raw.path, own, asked.beside), None, asked.changes)
     elif own is not None:
-        _same(raw.path, own, given)
-        given = Given(own)
+        given = Given(_same(raw.path, own, given))
     reader = DialectReader.opened(raw, match, given, asked.prefix is not None)
     if own is None and given.config is not None and given.config.source is not None:
         crops = [t for t in given.config.source.steps if t.startswith("crop_input:")]
@@ -226,11 +224,11 @@ def open_weights(path: Path, config: ViTConfig | None = None) -> Reader:
     return open_reader(path, config)
 
 
-def _same(path: Path, own: ViTConfig, given: Given) -> None:
-    whole = given.whole()
-    if whole is None and given.changes:
-        whole = own.replace(**given.changes)
-    merge_configs(path, own, whole)
+def _same(path: Path, own: ViTConfig, given: Given) -> ViTConfig:
+    """The file's own config, with single fields that are no part of the model."""
+    changed = own.replace(**given.changes)
+    merge_configs(path, own, given.whole() or changed)
+    return changed
 
 
 def _timm_preset(asked: Asked, match: Match, raw: RawFile) -> Asked:

@@ -45,6 +45,21 @@ def test_round_trip_is_the_same_file(case, dtype, tmp_path):
     assert (tmp_path / "e.keras").read_bytes() == (tmp_path / "b.keras").read_bytes()
 
 
+@pytest.mark.parametrize("name", ["a.safetensors", "a.keras", "a-timm.safetensors"])
+def test_labels_that_the_caller_gives_are_written(name, source, tmp_path):
+    """Whatever kind of file says the rest itself."""
+    dialect = "timm" if "timm" in name else None
+    first = source if name == source.name else tmp_path / name
+    if first != source:
+        convert(source, first, to_dialect=dialect)
+    changes = {"labels": list("vwxyz")}
+    report = convert(first, tmp_path / "b.keras", changes=changes)
+    assert report.config.labels == tuple("vwxyz")
+    assert report.config == CONFIG.replace(**changes)
+    with pytest.raises(ConversionError, match=r"depth .*found 2;  expected 3"):
+        convert(first, tmp_path / "c.keras", changes={"depth": 3})
+
+
 def test_transposed_views_are_written_right(tmp_path):
     """The library's own saver gets this wrong, silently: the reason for ours."""
     view = np.arange(6, dtype=np.float32).reshape(2, 3).T
