@@ -16,6 +16,7 @@ import numpy as np
 
 from converters.engine import Array
 from converters.parity.inputs import structured
+from converters.parity.raw_volumes import raw_volumes
 from converters.parity.record import Check
 from vit_config import ConfigError, ViTConfig
 from vit_config.preprocess_volume import plan_of
@@ -23,8 +24,8 @@ from vit_config.preprocess_volume import plan_of
 TOLERANCE = 1e-5
 """Of the range of prepared values."""
 
-SCALES = {"larger": (2.3, 1.4, 1.7), "smaller": (0.7, 0.6, 0.8)}
-"""Raw inputs by name: their axes, in units of the model's."""
+SCALES = {"larger": (2.3, 1.4), "smaller": (0.7, 0.6)}
+"""Raw images by name: their sides, in units of the model's."""
 
 COUNT = 2
 NAME = "preprocessing, in 1e-5 of its range"
@@ -51,31 +52,36 @@ def write_raw(folder: Path, config: ViTConfig, seed: int = 0) -> dict[str, Any]:
     Returns:
         The key `"raw"` of a job.
     """
+    made = _volumes(config, seed) if config.spatial_dims == 3 else _images(config, seed)
     files = {}
+    for name, values in made.items():
+        files[name] = f"raw-{name}.npy"
+        np.save(folder / files[name], values)
+    return {"sets": files, "config": config.to_dict()}
+
+
+def _volumes(config: ViTConfig, seed: int) -> dict[str, Array]:
+    return {
+        f"volume{number}": np.moveaxis(values, -1, 0)[None]
+        for number, values in enumerate(raw_volumes(config, seed), 1)
+    }
+
+
+def _images(config: ViTConfig, seed: int) -> dict[str, Array]:
+    """Levels of a camera, about -2 to 2 deviations of structured noise."""
+    found = {}
     for number, (name, scales) in enumerate(SCALES.items()):
         rng = np.random.default_rng([seed, 77, number])
         sides: list[int] = []
-        for wanted, scale in zip(config.img_size, scales, strict=False):
+        for wanted, scale in zip(config.img_size, scales, strict=True):
             side = max(3, int(wanted * scale))
             while side in (*sides, wanted):
                 side += 1
             sides.append(side)
         made = [structured(rng, (config.in_chans, *sides)) for _ in range(COUNT)]
-        files[name] = f"raw-{name}.npy"
-        np.save(folder / files[name], _levels(np.stack(made), config))
-    return {"sets": files, "config": config.to_dict()}
-
-
-def _levels(values: Array, config: ViTConfig) -> Array:
-    """Values about -3 to 3 as a camera's levels, or over the ends of a window."""
-    if config.spatial_dims == 2:
-        return np.clip(np.rint(127.5 + 55.0 * values), 0, 255).astype(np.uint8)
-    intensity = config.data.intensity if config.data else None
-    low, high = -100.0, 300.0
-    if intensity is not None and intensity.kind == "window":
-        low, high = intensity.low or 0.0, intensity.high or 1.0
-    middle, reach = (low + high) / 2, (high - low) / 3
-    return (middle + reach * values).astype(np.float32)
+        levels = np.rint(127.5 + 55.0 * np.stack(made))
+        found[name] = np.clip(levels, 0, 255).astype(np.uint8)
+    return found
 
 
 def checks(

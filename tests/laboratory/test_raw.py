@@ -82,7 +82,7 @@ def test_volumes_turned_or_exchanged_fail(kind, tmp_path):
     files = write_raw(tmp_path, config)["sets"]
     raws = {name: np.load(tmp_path / file) for name, file in files.items()}
     shapes = {x.shape[2:] for x in raws.values()}
-    assert all(len(set(shape)) == 3 for shape in shapes) and len(shapes) == 2
+    assert all(len(set(shape)) == 3 for shape in shapes) and len(shapes) == 3
     right = answers(raws, config)
     assert {c.status for c in checks("B", right, right)} == {"passed"}
     turned = [lambda x, axis=axis: np.flip(x, axis) for axis in (1, 2, 3, 4)]
