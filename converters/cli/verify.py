@@ -47,7 +47,11 @@ def verify(
         Text, typer.Argument(help="A file or folder of weights, or hf://org/name.")
     ] = None,
     b: Annotated[
-        Text, typer.Argument(help="What shall be the same model as A.")
+        Text,
+        typer.Argument(
+            help="What shall be the same model as A; also an exported model, or the "
+            "URL of a served one."
+        ),
     ] = None,
     config: Config = None,
     preset: Preset = None,

@@ -23,7 +23,8 @@ A case is a dict of JSON, its files lie beside it. What it may ask for:
   `train:OPTIMIZER:NAME`, the weights after all steps;
 - `raw`: `{"sets": {name: file}, "config": ...}`, inputs (B, C, *spatial) as they are:
   `raw:NAME:prepared`, and of a model with preprocessing inside `raw:NAME:outputs` and
-  `raw:NAME:apart`, see `converters.parity.raw`;
+  `raw:NAME:apart`, see `converters.parity.raw`; with `"served"` the reference also
+  gives `bytes:NAME:outputs` and so on for what it prepared;
 - `weights`: digests of the weights in memory, right after loading;
 - `resave`: a name: the loaded model is saved there.
 
@@ -223,6 +224,14 @@ class Case:
         config = ViTConfig.from_dict(asked["config"])
         for name, file in asked["sets"].items():
             self._add(f"raw:{name}:", runner.raw(self._load(file), config))
+
+    def served(self, runner: Runner, prefix: str = "") -> None:
+        """What the torch twin gives for raw inputs that its preprocessing prepared."""
+        asked = self._fields.get("raw", {})
+        for name, file in asked["sets"].items() if asked.get("served") else ():
+            config = ViTConfig.from_dict(asked["config"])
+            prepared = dict(runner.raw(self._load(file), config))["prepared"]
+            self._set(runner, f"{prefix}bytes:{name}:", prepared, once=True)
 
     def gradients(self, runner: Runner, prefix: str = "") -> None:
         """Of the input and the weights."""

@@ -12,6 +12,7 @@ from converters.parity.options import Options
 from converters.parity.record import (
     Check,
     Level,
+    Operand,
     ParityReport,
     Setting,
     verdict_of,
@@ -69,7 +70,12 @@ def not_checked(level: Level, subject: str, reason: str) -> Check:
 
 
 def report_of(
-    found: Findings, ran: Run, options: Options, a: Opened, b: Opened, seconds: float
+    found: Findings,
+    ran: Run,
+    options: Options,
+    a: Operand,
+    b: Operand,
+    seconds: float,
 ) -> ParityReport:
     """The record of all that was found."""
     verdict = verdict_of(found.checks)
@@ -77,8 +83,8 @@ def report_of(
         producer=f"vit-duet {VERSION}",
         verdict=verdict,
         sentence=sentence(verdict, found.checks, options.level),
-        a=a.operand,
-        b=b.operand,
+        a=a,
+        b=b,
         setting=Setting(
             level=options.level,
             device=options.device,

@@ -83,6 +83,7 @@ def _asked(fields: dict[str, Any], folder: Path, device: str) -> dict[str, Any]:
         if oracle:
             case.faint(runner)
             case.raw(runner)
+            case.served(runner)
         else:
             case.forced(runner)
         case.outputs(runner, once=True)
@@ -92,6 +93,7 @@ def _asked(fields: dict[str, Any], folder: Path, device: str) -> dict[str, Any]:
             case = Case(fields, folder, archive, exact)
             case.layers(runner, EXACT)
             case.forced(runner, EXACT)
+            case.served(runner, EXACT)
             case.outputs(runner, EXACT, once=True)
             case.gradients(runner, EXACT)
         del runner, model

@@ -58,6 +58,10 @@ def cause(found: Divergence) -> str:
 
 
 def _operand(operand: Operand) -> str:
+    if not operand.tensors:
+        stated = operand.fingerprint[:16]
+        fingerprint = f"fingerprint {stated}" if stated else "no fingerprint"
+        return f"{operand.role}: {operand.format}, exported; states {fingerprint}"
     dialect = f", {operand.dialect}" if operand.dialect else ""
     return (
         f"{operand.role}: {operand.format}{dialect}, {operand.parameters:,} parameters "

@@ -23,33 +23,36 @@ from converters.extras import MissingExtraError
 from converters.parity.attention import pictures_of
 from converters.parity.case_run import case_check, listed, run_cases
 from converters.parity.criteria import read_criteria
+from converters.parity.exported.check import (
+    check_exported,
+    check_options,
+    compare_stated,
+)
+from converters.parity.exported.operand import (
+    Exported,
+    check_takes,
+    is_exported,
+    open_exported,
+)
 from converters.parity.findings import Findings, compare_files, not_checked, report_of
 from converters.parity.models import Models
 from converters.parity.operands import Opened, open_operand
 from converters.parity.options import Options, options_of
-from converters.parity.plan import OWN_FILE, Plan
+from converters.parity.own_inputs import note_inputs, own_inputs
+from converters.parity.plan import Plan
 from converters.parity.process import ProcessError, chosen_backend, require
 from converters.parity.raw import states
 from converters.parity.recheck import asked_before, read_record, recheck
-from converters.parity.record import (
-    Check,
-    ParityReport,
-)
+from converters.parity.record import Check, ParityReport
 from converters.parity.run import Pair, Run, run_original
 from converters.parity.subject import judge_subject
-from converters.parity.user_inputs import Written, find_inputs, write_inputs
-from converters.parity.weights import (
-    check_geometry,
-)
+from converters.parity.weights import check_geometry
 from vit_config import ViTConfig
 
 if TYPE_CHECKING:
     from converters.parity.page import Picture
 
 Progress = Callable[[str], None]
-
-MOST_INPUTS = 1024
-"""Own inputs are compared whole; more of them belong into a list of cases."""
 
 
 @named("verification")
@@ -85,7 +88,9 @@ def verify(
 
     Args:
         a: The model that is held to be right.
-        b: The model that is to be the same.
+        b: The model that is to be the same. It may also be what `converters.export`
+            wrote, or the URL of a served model, `http://host:port/v1/models/NAME`: only
+            its outputs are compared then (`converters.parity.exported`).
         from_dialect: Whose names A has, if its file leaves a doubt.
         prefix: What stands before the model's names in A.
         config: Config of A: ours or the library's own, object, dict or JSON file.
@@ -158,22 +163,42 @@ def verify(
     ):
         folder = Path(name)
         tell("reading A")
+        if is_exported(a):
+            raise refusal(
+                "A is an exported or served model, which gives outputs alone",
+                kind="config",
+                hint="A is the model whose weights can be read; give this one as B.",
+            )
         of_a = open_operand("A", a, asked, folder, stack)
         tell("reading B")
-        of_b = open_operand("B", b, asked, folder, stack)
-        check_geometry(of_a.config, of_b.config)
-        found = Findings()
-        compare_files(found, of_a, of_b, limits)
-        ran = Run()
-        if options.level != "weights":
-            ran = _models(found, options, of_a, of_b, folder, stack, tell)
+        found, ran = Findings(), Run(files=stack)
+        of_b: Opened | Exported
+        if is_exported(b):
+            check_options(options)
+            of_b = open_exported(b)
+            check_geometry(of_a.config, of_b.config or of_a.config)
+            check_takes(of_a.config, of_b)
+            compare_stated(found, of_a, of_b, options.level, limits)
+            if options.level != "weights":
+                check_exported(found, options, of_a, of_b, folder, ran, tell)
+        else:
+            of_b = open_operand("B", b, asked, folder, stack)
+            check_geometry(of_a.config, of_b.config)
+            compare_files(found, of_a, of_b, limits)
+            if options.level != "weights":
+                ran = _models(found, options, of_a, of_b, folder, stack, tell)
         if pictures is not None:
             pictures += found.pictures
-        report = report_of(found, ran, options, of_a, of_b, time.perf_counter() - start)
+        operands = of_a.operand, of_b.operand
+        report = report_of(
+            found, ran, options, *operands, seconds=time.perf_counter() - start
+        )
         if record is None:
             return report
         found.checks += recheck(record, report)
-        return report_of(found, ran, options, of_a, of_b, time.perf_counter() - start)
+        return report_of(
+            found, ran, options, *operands, seconds=time.perf_counter() - start
+        )
 
 
 def _models(
@@ -242,12 +267,7 @@ def _models(
         found.add("cases", *summaries)
         found.checks += [case_check(one, options.criteria) for one in summaries]
         found.checks += checks
-    if own is not None:
-        ran.own_inputs = len(own.cases)
-        found.checks += [
-            Check(level="logits", name="own inputs", status="reported", message=note)
-            for note in own.notes
-        ]
+    note_inputs(found, ran, own)
     return ran
 
 
@@ -256,18 +276,6 @@ def _prepared_inside(a: Opened, b: Opened) -> ViTConfig | None:
     if a.raw is None and b.raw is None:
         return None
     return a.config if states(a.config) else b.config
-
-
-def own_inputs(
-    paths: Sequence[Path], config: ViTConfig, folder: Path
-) -> Written | None:
-    """Writes the user's own inputs where the processes find them."""
-    if not paths:
-        return None
-    listed = find_inputs(paths)
-    own = write_inputs(folder / OWN_FILE, listed.files, config, MOST_INPUTS)
-    notes = (*own.notes, *filter(None, [listed.note()]))
-    return Written(own.cases, notes)
 
 
 def _backends(

@@ -41,11 +41,16 @@ class _Without:
         return getattr(self._finder, name)  # the versions of packages are asked for
 
 
-def main(job: Path) -> None:
-    """Does what the job says and prints one line of JSON about it."""
+def bar() -> None:
+    """From here on, what is in `BARRED` cannot be imported."""
     if early := sys.modules.keys() & set(BARRED):
         raise RuntimeError(f"imported already: {sorted(early)}")
     sys.meta_path[:] = [_Without(finder) for finder in sys.meta_path]
+
+
+def main(job: Path) -> None:
+    """Does what the job says and prints one line of JSON about it."""
+    bar()
     asked = json.loads(job.read_text(encoding="utf-8"))["cases"]
     print(json.dumps({"cases": [answered(_asked, case, job) for case in asked]}))
 

@@ -34,7 +34,7 @@ class Artifact(Protocol):
     """An exported model, loaded.
 
     Attributes:
-        facts: What it says of itself.
+        facts: What it says of itself; empty if it is none that `export` wrote.
         versions: What runs it.
     """
 
@@ -62,8 +62,8 @@ def open_artifact(path: Path, kind: str) -> Artifact:
 
 
 def read_facts(text: str | bytes) -> dict[str, Any]:
-    """What an artifact says of itself, from its JSON."""
-    found: dict[str, Any] = json.loads(text)
+    """What an artifact says of itself, from its JSON; nothing if it holds none."""
+    found: dict[str, Any] = json.loads(text) if text else {}
     return found
 
 

@@ -11,6 +11,14 @@ import numpy as np
 from converters.deploy.runtime.base import FACTS, Array, channels_last, read_facts
 
 
+def inside(path: Path) -> bytes:
+    """The facts in a file, as JSON; empty if there are none."""
+    if not zipfile.is_zipfile(path):
+        return b""
+    with zipfile.ZipFile(path) as archive:
+        return archive.read(FACTS) if FACTS in archive.namelist() else b""
+
+
 class LitertFile:
     """The model of a `.tflite`, on the CPU.
 
@@ -28,8 +36,7 @@ class LitertFile:
         self._interpreter = Interpreter(model_path=str(path))
         self._run = self._interpreter.get_signature_runner()
         (self._input,) = self._run.get_input_details()
-        with zipfile.ZipFile(path) as archive:
-            self.facts = read_facts(archive.read(FACTS))
+        self.facts = read_facts(inside(path))
         self.versions = {"ai-edge-litert": version("ai-edge-litert")}
 
     def outputs(self, x: Array) -> dict[str, Array]:

@@ -29,7 +29,7 @@ class OnnxFile:
         (self._input,) = (one.name for one in self._session.get_inputs())
         self._outputs = [one.name for one in self._session.get_outputs()]
         metadata = self._session.get_modelmeta().custom_metadata_map
-        self.facts = read_facts(metadata[FACTS])
+        self.facts = read_facts(metadata.get(FACTS, ""))
         self.versions = {"onnxruntime": str(onnxruntime.__version__)}
 
     def outputs(self, x: Array) -> dict[str, Array]:

@@ -8,11 +8,29 @@ from typing import Any
 from converters.deploy.runtime.base import FACTS, Array, channels_last, read_facts
 
 
+def version_of(path: Path) -> Path | None:
+    """The folder that TensorFlow loads: the one given, or its highest version.
+
+    Args:
+        path: A version, or the folder that holds versions.
+
+    Returns:
+        None if neither is there.
+    """
+    if (path / "saved_model.pb").is_file():
+        return path
+    if not path.is_dir():
+        return None
+    found = [one for one in path.iterdir() if one.name.isdecimal()]
+    found = [one for one in found if (one / "saved_model.pb").is_file()]
+    return max(found, key=lambda one: int(one.name), default=None)
+
+
 class SavedModel:
     """The model of a folder `DST/1`.
 
     Args:
-        path: `DST`, the folder that holds the version; or the version itself.
+        path: `DST`, the folder that holds versions; or a version itself.
 
     Attributes:
         facts: What it says of itself.
@@ -23,15 +41,17 @@ class SavedModel:
     def __init__(self, path: Path) -> None:
         import tensorflow as tf
 
-        folder = path if (path / "saved_model.pb").exists() else path / "1"
+        folder = version_of(path) or path
         self._loaded = tf.saved_model.load(str(folder))  # functions live as long as it
         self.signatures: dict[str, Any] = dict(self._loaded.signatures)
-        self.facts = read_facts((folder / "assets" / FACTS).read_bytes())
+        facts = folder / "assets" / FACTS
+        self.facts = read_facts(facts.read_bytes() if facts.exists() else "")
         self.versions = {"tensorflow": str(tf.__version__)}
 
     def outputs(self, x: Array) -> dict[str, Array]:
         """Every named output for prepared inputs (B, C, *spatial)."""
-        (name,) = (one["name"] for one in self.facts["signatures"][0]["inputs"])
+        _, takes = self.signatures["serving_default"].structured_input_signature
+        (name,) = takes
         return self.call("serving_default", **{name: channels_last(x)})
 
     def call(self, signature: str, **inputs: Any) -> dict[str, Array]:

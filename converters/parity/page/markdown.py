@@ -50,7 +50,9 @@ def _head(report: ParityReport) -> str:
             f"**{side.role}**",
             escaped(", ".join(filter(None, (side.format, side.dialect))), NAME),
             f"{side.tensors:,} tensors, {side.parameters:,} × "
-            + escaped(side.dtype, NAME),
+            + escaped(side.dtype, NAME)
+            if side.tensors
+            else "not seen",
             code(text.short(side.fingerprint)),
             code(text.short(side.architecture)),
         )

@@ -1,0 +1,1 @@
+"""Models over HTTP, in the REST form of TensorFlow Serving: server and client."""

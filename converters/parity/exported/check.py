@@ -1,0 +1,93 @@
+"""Everything that is done with an exported or served B, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+from converters.errors import refusal
+from converters.extras import MissingExtraError
+from converters.parity.exported.judge import compare_stated, judge_exported
+from converters.parity.exported.operand import Exported, prepared_by
+from converters.parity.exported.run import run_exported
+from converters.parity.findings import Findings, not_checked
+from converters.parity.operands import Opened
+from converters.parity.options import Options
+from converters.parity.own_inputs import note_inputs, own_inputs
+from converters.parity.plan import Plan
+from converters.parity.process import ProcessError, require
+from converters.parity.run import Run, run_original
+from converters.parity.subject import judge_subject
+
+__all__ = ["check_exported", "check_options", "compare_stated"]
+
+Progress = Callable[[str], None]
+
+
+def check_options(options: Options) -> None:
+    """Refuses what an artifact cannot be asked.
+
+    Raises:
+        ConversionError: If something is set that it decides itself.
+    """
+    for name, value, only in (
+        ("--backend", options.backends, ()),
+        ("--keras-python", options.keras_python, None),
+        ("--device", options.device, "cpu"),
+        ("--dtype", options.dtype, "float32"),
+        ("--cases", options.cases, None),
+        ("--include-inputs", options.include_inputs, False),
+    ):
+        if value != only:
+            raise refusal(
+                f"{name} is not for exported and served models: they run by their own "
+                "runtime, in float32, and only their outputs are seen",
+                kind="config",
+            )
+
+
+def check_exported(
+    found: Findings,
+    options: Options,
+    a: Opened,
+    b: Exported,
+    folder: Path,
+    ran: Run,
+    tell: Progress,
+) -> None:
+    """Runs an exported or served B, and the torch twin of A; see `exported`."""
+    own = own_inputs(options.inputs, a.config, folder)
+    raw = prepared_by(a, b)
+    if raw is not None and find_spec("PIL") is None:
+        text = "pillow is not installed: pip install 'vit-duet[predict]'"
+        found.checks.append(not_checked("logits", f"{b.label}, serve_bytes", text))
+        raw = None
+    plan = Plan(
+        config=a.config,
+        level="logits",
+        dtype=options.dtype,
+        device=options.device,
+        own=own is not None,
+        folder=folder,
+        seed=options.seed,
+        raw=raw,
+    )
+    tell("running the torch twin and the exported model")
+    try:
+        require({"torch": "torch"})
+        run_exported(plan, a, b, ran)
+    except (MissingExtraError, ProcessError) as error:
+        found.checks.append(not_checked(options.level, "the torch twin", str(error)))
+        return
+    if options.against_source:
+        tell("running the original library's model")
+        run_original(ran, plan, a)
+    for label, reason in ran.missing.items():
+        found.checks.append(not_checked("logits", label, reason))
+    tell("comparing")
+    judge_exported(found, plan, options, a, b, ran)
+    for label, answers in ran.subjects.items():
+        if label != b.label:
+            judge_subject(found, plan, options, label, a, answers, ran, a)
+    note_inputs(found, ran, own)

@@ -1,0 +1,115 @@
+"""Runs the torch twin of A, and an exported or served B beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from converters.deploy.runtime.known import EXTRAS, NAMES
+from converters.deploy.serving.client import RestModel
+from converters.errors import ConversionError
+from converters.extras import MissingExtraError
+from converters.parity.archive import Arrays
+from converters.parity.exported.operand import Exported
+from converters.parity.exported.runner import ask
+from converters.parity.operands import Opened
+from converters.parity.plan import Plan
+from converters.parity.process import ProcessError, require, started, write_job
+from converters.parity.run import LIMIT_S, REFERENCE, Answers, Run, note
+from vit_config import ViTConfig
+
+RUNNER = "converters.parity.exported.runner"
+
+
+def run_exported(plan: Plan, a: Opened, b: Exported, own: Run) -> None:
+    """Runs the torch twin of A, and B beside it.
+
+    Args:
+        plan: What is asked.
+        a: The reference.
+        b: The candidate.
+        own: Where the answers go; why B has none, if so.
+
+    Raises:
+        ProcessError: If the torch twin cannot be run.
+    """
+    folder = plan.folder
+    case = plan.case()
+    job = {key: case[key] for key in ("sets", "batch")}
+    job |= {"answers": "exported.npz", "names": _names(a.config), "alone": True}
+    if plan.raw is not None:
+        case["raw"] = {**case["raw"], "served": True}
+        job["pictures"] = _encoded(case["raw"]["sets"], folder)
+    case |= {"model": str(a.canonical(folder)), "answers": "reference.npz"}
+    case["weights"] = False
+    path = write_job(folder / "reference.json", [case])
+    with started(REFERENCE, path, "PyTorch", "torch") as torch:
+        try:
+            told = _asked(b, job, folder)
+        except (ProcessError, ConversionError, MissingExtraError) as error:
+            own.missing[b.label] = _line(error)
+        else:
+            note(own, told, "exported")
+            arrays = own.files.enter_context(Arrays(folder / job["answers"]))
+            own.subjects[b.label] = Answers(arrays, {}, torch=False)
+        said = torch.wait(LIMIT_S)
+    note(own, said, "torch")
+    arrays = own.files.enter_context(Arrays(folder / case["answers"]))
+    own.reference = Answers(arrays, {}, torch=True)
+
+
+def _line(error: Exception) -> str:
+    if isinstance(error, ConversionError):
+        return "; ".join(issue.found for issue in error.issues)
+    return str(error)
+
+
+def _names(config: ViTConfig) -> dict[str, str]:
+    """The twins' names of an artifact's outputs."""
+    if config.num_classes:
+        heads = {"logits": "outputs", "output": "outputs"}
+        return {**heads, "embedding": "pooled", "tokens": "tokens"}
+    if config.global_pool == "none":
+        return {"tokens": "outputs"}
+    return {"embedding": "outputs", "tokens": "tokens"}
+
+
+def _asked(b: Exported, job: dict[str, Any], folder: Path) -> dict[str, Any]:
+    if isinstance(b.place, RestModel):
+        try:
+            ask(b.place, job, folder)
+        except ValueError as error:
+            if isinstance(error, ConversionError):
+                raise
+            raise ProcessError(str(error)) from None
+        return {}
+    require(EXTRAS[b.kind])
+    job |= {"artifact": str(b.place.resolve()), "format": b.kind}
+    path = write_job(folder / "exported.json", [job])
+    with started(RUNNER, path, NAMES[b.kind], "torch") as worker:
+        (said,) = worker.wait(LIMIT_S)["cases"]
+    if "error" in said:
+        raise ProcessError(said["error"])
+    found: dict[str, Any] = said
+    return found
+
+
+def _encoded(sets: Mapping[str, str], folder: Path) -> dict[str, list[str]]:
+    """Raw pictures as PNG, which loses nothing: names of files by set."""
+    from PIL import Image
+
+    found: dict[str, list[str]] = {}
+    for name, file in sets.items():
+        found[name] = []
+        for i, pixels in enumerate(np.load(folder / file)):
+            path = folder / f"raw-{name}-{i}.png"
+            grey = len(pixels) == 1
+            rows = (
+                pixels[0] if grey else np.ascontiguousarray(pixels.transpose(1, 2, 0))
+            )
+            Image.fromarray(rows).save(path)
+            found[name].append(path.name)
+    return found

@@ -1,0 +1,178 @@
+"""Exported artifacts as B: what passes, what is found, what is refused."""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
+from typer.testing import CliRunner
+
+from converters import ConversionError, verify
+from converters.cli.app import app
+from converters.conversion import read_checked
+from converters.deploy.export.contents import Contents
+from converters.deploy.runtime.known import facts_in, kind_of
+from converters.engine import fingerprint
+from converters.parity.exported.judge import FEW_LIMIT
+from converters.parity.record import ParityReport
+from tests.export.common import LABELS, needs, pictured, write_model
+
+needs("torch")
+
+MODEL = pictured(labels=LABELS)
+
+
+def contents(path, **changes) -> Contents:
+    """What the artifact of a file says; its true fingerprint, if not changed."""
+    with read_checked(path) as found:
+        stated = {"fingerprint": fingerprint(found.digests)} | changes
+    return Contents(MODEL, "torch", True, dtype="float32", **stated)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A model and its program, as `export` writes it."""
+    from converters.deploy.export.torch_file import write
+
+    folder = tmp_path_factory.mktemp("operands")
+    a = write_model(folder / "a.safetensors", MODEL)
+    write(folder / "b.pt2", a, contents(a))
+    return a, folder / "b.pt2"
+
+
+def test_an_exported_model_passes_on_its_outputs(made):
+    a, b = made
+    done = CliRunner().invoke(app, ["verify", str(a), str(b), "--json", "-"])
+    assert done.exit_code == 0, done.output
+    found = ParityReport.from_json(done.output)
+    assert found.sentence.startswith("B is the same model as A up to logits")
+    assert "weights" not in found.sentence
+    assert found.b.format == "torch.export"
+    assert found.b.fingerprint == found.a.fingerprint
+    outputs = {c.name: set() for c in found.checks if c.level == "logits"}
+    for check in found.checks:
+        if check.level == "logits":
+            outputs[check.name].add(check.inputs)
+    kinds = {"noise", "structured", "large", "low_variance", "zeros"}
+    for name in ("logits", "pooled", "tokens"):
+        assert outputs[name] == kinds | {"batch1", "batch3"}
+    assert outputs["probabilities, as softmax"] == {"noise"}
+    (weights,) = (c for c in found.checks if c.level == "weights")
+    assert (weights.status, weights.meaning) == ("reported", None)
+    assert "no proof" in weights.message
+
+
+def test_other_weights_are_found_though_it_states_the_same_ones(made, tmp_path):
+    """And what was asked for beyond outputs is listed, not passed."""
+    from converters.deploy.export.torch_file import write
+
+    a, _ = made
+    arrays = load_file(a)
+    arrays["head.weight"] = np.ascontiguousarray(arrays["head.weight"][::-1])
+    with safe_open(a, "np") as file:
+        save_file(arrays, tmp_path / "c.safetensors", file.metadata())
+    write(tmp_path / "b.pt2", tmp_path / "c.safetensors", contents(a))
+    found = verify(a, tmp_path / "b.pt2", level="gradients")
+    assert found.verdict == "failed"
+    assert {check.name for check in found.failed} == {"logits"}
+    assert all(check.ratio > 100 for check in found.failed)
+    assert {"noise", "batch1", "batch3"} <= {check.inputs for check in found.failed}
+    few = [check for check in found.failed if check.inputs == "batch1"]
+    assert few[0].limit == FEW_LIMIT
+    assert [check.level for check in found.not_checked] == ["layers", "gradients"]
+
+
+def test_weights_alone_cannot_be_checked(made):
+    found = verify(*made, level="weights")
+    assert found.verdict == "incomplete"
+    assert [check.level for check in found.not_checked] == ["weights"]
+
+
+@pytest.mark.parametrize("limits, verdict", [({}, "failed"), ("rounded", "incomplete")])
+def test_another_fingerprint_fails_unless_rounding_is_accepted(
+    made, tmp_path, limits, verdict
+):
+    from converters.deploy.runtime.base import FACTS
+
+    a, b = made
+    other = tmp_path / "other.pt2"
+    stated = contents(a, fingerprint="0" * 64).facts_json()
+    with zipfile.ZipFile(b) as old, zipfile.ZipFile(other, "w") as new:
+        for name in old.namelist():
+            said = stated.encode() if name.endswith(FACTS) else old.read(name)
+            new.writestr(name, said)
+    criteria = {"weights": limits} if limits else None
+    found = verify(a, other, level="weights", criteria=criteria)
+    assert found.verdict == verdict
+    assert "0" * 16 in found.checks[0].message
+
+
+def test_what_an_artifact_decides_itself_is_refused(made):
+    for options, name in (
+        ({"backends": ("torch",)}, "--backend"),
+        ({"dtype": "bfloat16"}, "--dtype"),
+        ({"pictures": []}, "--include-inputs"),
+    ):
+        with pytest.raises(ConversionError, match=name):
+            verify(*made, **options)
+
+
+def test_an_artifact_cannot_be_the_reference(made):
+    a, b = made
+    with pytest.raises(ConversionError, match="give this one as B"):
+        verify(b, a)
+
+
+def test_another_geometry_is_refused(made, tmp_path):
+    _, b = made
+    wider = write_model(tmp_path / "w.safetensors", MODEL.replace(img_size=(48, 48)))
+    with pytest.raises(ConversionError) as error:
+        verify(wider, b)
+    for words in ("img_size", "(48, 32)", "(48, 48)"):
+        assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "name, holds, words",
+    [
+        ("none.pt2", None, "B: none.pt2"),
+        ("bad.pt2", b"PK", "no program of torch.export"),
+        ("bad.onnx", b"\xff" * 20, "no ONNX model"),
+    ],
+)
+def test_what_cannot_be_read_is_named(made, tmp_path, name, holds, words):
+    if name.endswith("onnx"):
+        pytest.importorskip("onnx")
+    if holds is not None:
+        (tmp_path / name).write_bytes(holds)
+    with pytest.raises(ConversionError, match=words):
+        verify(made[0], tmp_path / name)
+
+
+def test_formats_are_known_by_their_names_and_folders(tmp_path):
+    for name, kind in (
+        ("a.onnx", "onnx"),
+        ("a.tflite", "litert"),
+        ("a.pt2", "torch"),
+        ("a.safetensors", ""),
+        ("a.keras", ""),
+        ("nowhere", ""),
+    ):
+        assert kind_of(tmp_path / name) == kind
+    folder = tmp_path / "served"
+    for version in ("2", "10", "x9"):
+        (folder / version / "assets").mkdir(parents=True)
+    assert kind_of(folder) == ""
+    for version in ("2", "10", "x9"):
+        (folder / version / "saved_model.pb").touch()
+        facts = folder / version / "assets" / "vit_duet.json"
+        facts.write_text(f'{{"is": "{version}"}}')
+    assert kind_of(folder) == kind_of(folder / "2") == "saved_model"
+    assert facts_in(folder, "saved_model") == {"is": "10"}
+    assert facts_in(folder / "2", "saved_model") == {"is": "2"}
+    shutil.rmtree(folder / "10" / "assets")
+    assert facts_in(folder, "saved_model") == {}
