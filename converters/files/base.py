@@ -193,6 +193,8 @@ def merge_configs(
     if own is None or given is None:
         return own or given  # type: ignore[return-value]
     mine, yours = own.architecture(), given.architecture()
+    if mine["problem_type"] is None:  # what outputs mean may be said later
+        del mine["problem_type"]
     issues = [
         Issue("config", field, f"{mine[field]!r}", f"{yours[field]!r}")
         for field in mine

@@ -79,6 +79,19 @@ def test_single_fields_of_the_preprocessing_are_set(stated, tmp_path, monkeypatc
         inspect(target, changes={"depth.x": 1})
 
 
+@pytest.mark.parametrize("suffix", [".safetensors", ".keras"])
+def test_what_outputs_mean_is_said_later_but_not_otherwise(plain, tmp_path, suffix):
+    source, target = plain, tmp_path / f"x{suffix}"
+    if suffix == ".keras":
+        source = tmp_path / "first.keras"
+        convert(plain, source, verify="weights")
+    said = {"problem_type": "single_label"}
+    convert(source, target, verify="weights", changes=said)
+    assert inspect(target).config == CONFIG.replace(**said)
+    with pytest.raises(ConversionError, match="problem_type"):
+        inspect(target, changes={"problem_type": "multi_label"})
+
+
 def test_another_model_inside_is_refused(stated, tmp_path):
     convert(
         stated,

@@ -199,7 +199,7 @@ def fail_after(calls, error):
     """`MemorySource.read`-like failure in the middle of the writing."""
     original = converters.transfer.write
 
-    def write(path, kind, source, config):
+    def write(path, kind, source, config, raw):
         count = 0
         read = source.read
 
@@ -211,7 +211,7 @@ def fail_after(calls, error):
             return read(name)
 
         source.read = failing
-        return original(path, kind, source, config)
+        return original(path, kind, source, config, raw)
 
     return write
 
@@ -276,8 +276,8 @@ def test_wrong_bytes_on_the_disk_are_caught(suffix, source, tmp_path, monkeypatc
     """The proof reads the file: one flipped bit of a weight, and it gets no name."""
     original = converters.transfer.write
 
-    def write(path, kind, source, config):
-        saved = original(path, kind, source, config)
+    def write(path, kind, source, config, raw):
+        saved = original(path, kind, source, config, raw)
         content = bytearray(path.read_bytes())
         needle = weights(CONFIG)["head.bias"].tobytes()
         position = content.index(needle)
@@ -305,7 +305,9 @@ def test_swapped_tensors_are_caught(source, tmp_path, monkeypatch):
 
     original = converters.transfer.write
     monkeypatch.setattr(
-        converters.transfer, "write", lambda p, k, s, c: original(p, k, Swapped(s), c)
+        converters.transfer,
+        "write",
+        lambda p, k, s, *more: original(p, k, Swapped(s), *more),
     )
     with pytest.raises(ConversionError, match=r"norm\.(weight|bias)"):
         convert(source, tmp_path / "x.keras")
@@ -324,11 +326,11 @@ def test_wrong_digests_beside_the_weights_are_caught(source, tmp_path, monkeypat
 def test_source_that_changes_meanwhile_is_noticed(source, tmp_path, monkeypatch):
     original = converters.transfer.write
 
-    def write(path, kind, reading, config):
+    def write(path, kind, reading, config, raw):
         with source.open("r+b") as file:
             file.seek(-4, os.SEEK_END)
             file.write(b"\0\0\x80\x3f")
-        return original(path, kind, reading, config)
+        return original(path, kind, reading, config, raw)
 
     monkeypatch.setattr(converters.transfer, "write", write)
     with pytest.raises(ConversionError, match="the source changed meanwhile"):
