@@ -14,10 +14,18 @@ import pytest
 from tests.once import once, shared_folder
 from tests.preprocess.common import config, config_of, excess, image_of
 from tests.preprocess.golden_cases import CASES, share
-from tests.saving.backends import BACKENDS, backend_param
+from tests.saving.backends import backend_param
 
 ROOT = Path(__file__).resolve().parents[2]
-pytestmark = pytest.mark.parametrize("backend", [backend_param(b) for b in BACKENDS])
+pytestmark = pytest.mark.parametrize(
+    "backend",
+    [
+        backend_param("tensorflow"),
+        # compiles every size anew
+        backend_param("jax", marks=(pytest.mark.slow,)),
+        backend_param("torch"),
+    ],
+)
 
 
 @lru_cache(maxsize=3)

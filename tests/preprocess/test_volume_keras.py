@@ -9,9 +9,17 @@ from tests.once import shared_folder
 from tests.preprocess.test_keras import part, ran
 from tests.preprocess.volume_cases import CASES, share
 from tests.preprocess.volume_common import config_of, difference
-from tests.saving.backends import BACKENDS, backend_param
+from tests.saving.backends import backend_param
 
-pytestmark = pytest.mark.parametrize("backend", [backend_param(b) for b in BACKENDS])
+pytestmark = pytest.mark.parametrize(
+    "backend",
+    [
+        backend_param("tensorflow"),
+        # compiles every size anew
+        backend_param("jax", marks=(pytest.mark.slow,)),
+        backend_param("torch"),
+    ],
+)
 
 
 @pytest.fixture

@@ -85,19 +85,24 @@ def test_the_page_has_the_commands_that_the_examples_themselves_say() -> None:
         assert line in (ROOT / "examples" / f"{name}.py").read_text("utf-8")
 
 
+def short_run(name: str, folder: Path) -> tuple[Path, str]:
+    """Folder and output of a short run."""
+    line = COMMANDS[name]
+    return folder / out_of(line), demand(run(line, folder, short=True))
+
+
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, str]]:
-    """Folder and output of a short run of both."""
-    found = {}
-    for name, line in COMMANDS.items():
-        folder = tmp_path_factory.mktemp(name)
-        text = demand(run(line, folder, short=True))
-        found[name] = folder / out_of(line), text
-    return found
+def in_keras(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    return short_run("finetune_keras", tmp_path_factory.mktemp("keras"))
 
 
-def test_what_was_tuned_in_keras_goes_back_to_hugging_face(made) -> None:
-    folder, text = made["finetune_keras"]
+@pytest.fixture(scope="module")
+def in_torch(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    return short_run("finetune_torch", tmp_path_factory.mktemp("torch"))
+
+
+def test_what_was_tuned_in_keras_goes_back_to_hugging_face(in_keras) -> None:
+    folder, text = in_keras
     assert "step         drop_optimizer" in text
     assert "all weights have the same bits" in text
     config = json.loads((folder / "finetuned-huggingface/config.json").read_text())
@@ -108,8 +113,9 @@ def test_what_was_tuned_in_keras_goes_back_to_hugging_face(made) -> None:
     assert all(not np.array_equal(before[name], after[name]) for name in before)
 
 
-def test_what_was_tuned_in_torch_goes_back_to_monai(made) -> None:
-    folder, text = made["finetune_torch"]
+@pytest.mark.slow
+def test_what_was_tuned_in_torch_goes_back_to_monai(in_torch) -> None:
+    folder, text = in_torch
     assert "all weights have the same bits" in text
     before = load_file(folder / "pretrained.safetensors")
     after = load_file(folder / "finetuned-monai.safetensors")
@@ -121,13 +127,13 @@ def test_what_was_tuned_in_torch_goes_back_to_monai(made) -> None:
 
 
 @pytest.mark.peers
-def test_transformers_loads_what_was_tuned_in_keras(made) -> None:
+def test_transformers_loads_what_was_tuned_in_keras(in_keras) -> None:
     transformers = pytest.importorskip("transformers")
     import torch
 
     import torch_vit
 
-    folder = made["finetune_keras"][0]
+    folder = in_keras[0]
     back = folder / "finetuned-huggingface"
     theirs = transformers.ViTForImageClassification.from_pretrained(back).eval()
     ours = torch_vit.ViT.from_pretrained(folder / "whole.keras").eval()
@@ -137,13 +143,13 @@ def test_transformers_loads_what_was_tuned_in_keras(made) -> None:
 
 
 @pytest.mark.peers
-def test_monai_loads_what_was_tuned_in_torch(made) -> None:
+def test_monai_loads_what_was_tuned_in_torch(in_torch) -> None:
     nets = pytest.importorskip("monai.networks.nets")
     import torch
 
     import torch_vit
 
-    folder = made["finetune_torch"][0]
+    folder = in_torch[0]
     theirs = nets.ViT(
         in_channels=1,
         img_size=(16, 24, 8),
