@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converters.arguments import check_flag, check_path, wrong
-from converters.deploy.embedding.job import Job, held
+from converters.deploy.embedding.job import Job, begun_with, held
 from converters.deploy.embedding.listing import Listed, list_folder, stamp
 from converters.deploy.embedding.shards import Shard, write_shard
+from converters.deploy.embedding.threads import fixed_threads
 from converters.deploy.meaning import check_stated
 from converters.deploy.media.ahead import read_ahead, workers
 from converters.deploy.media.inputs import Entry, InputReader, Read, are_raw
@@ -132,8 +133,8 @@ def embed(
     """Writes the pooled embedding of every picture, volume or array in a folder.
 
     Files are taken in the order of their paths. A run that was stopped, killed even,
-    is gone on with by the same call, and leaves the same bytes as one that was not, on
-    the same machine with as many threads. `converters.deploy.embedding.job` says what
+    is gone on with by the same call, in as many threads, and leaves the same bytes as
+    one that was not, on the same machine. `converters.deploy.embedding.job` says what
     is written; of rows there are never more in memory than one shard has.
 
     Args:
@@ -192,8 +193,9 @@ def embed(
         if are_raw(entries, running.config.spatial_dims):
             check_stated(running.config)
         shapes = _shapes(running.config, tokens)
-        job = _job(out, running, files, shapes, device, batch_size, shard_size)
-        with held(out):
+        with held(out), fixed_threads(running.library, begun_with(out, force)) as many:
+            run = {"device": device, "threads": many}
+            job = _job(out, running, files, shapes, run, batch_size, shard_size)
             there = job.begin(force)
             resumed = sum(len(job.part(index)) for index in there)
             work = _Work(job, running, folder, tokens, batch_size, strict)
@@ -234,7 +236,7 @@ def _job(
     running: Running,
     files: list[Listed],
     shapes: Mapping[str, tuple[int, ...]],
-    device: str,
+    run: Mapping[str, Any],
     batch_size: int,
     shard_size: int | None,
 ) -> Job:
@@ -245,7 +247,7 @@ def _job(
         "format": FORMAT,
         "fingerprint": running.fingerprint,
         "tensors": {name: list(shape) for name, shape in shapes.items()},
-        "device": device,
+        **run,
         "batch_size": batch_size,
         "shard_size": size,
         "library": running.library,

@@ -10,6 +10,8 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +67,16 @@ def model(tmp_path):
 @pytest.fixture
 def pictures(tmp_path):
     return fill_folder(tmp_path / "in", 10)
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def refused(*arguments, **options) -> str:
@@ -169,9 +181,9 @@ def test_killed_again_and_again_it_leaves_the_same_bytes(model, tmp_path):
     assert told["killed"][0] == 0
     assert len({count for count in told["killed"] if 0 < count < 11}) >= 4
     assert told["killed"] == sorted(told["killed"])  # nothing was lost
-    torch.set_num_threads(1)
     whole = tmp_path / "whole"
-    converters.embed(model, folder, whole, **KILLED)
+    with torch_threads(1):
+        converters.embed(model, folder, whole, **KILLED)
     mine, theirs = content(out), content(whole)
     assert mine.keys() == theirs.keys()
     rows, expected = rows_of(out), rows_of(whole)
@@ -208,6 +220,34 @@ def test_what_is_there_is_not_made_again(model, pictures, tmp_path):
     again = converters.embed(model, pictures, out, **options)
     assert (again.resumed, again.rows) == (10, 10)
     assert content(out) == before
+
+
+def test_it_goes_on_in_as_many_threads(model, pictures, tmp_path):
+    out = tmp_path / "out"
+    with torch_threads(2):
+        converters.embed(model, pictures, out, shard_size=3)
+    before = content(out)
+    assert json.loads(before["embed.json"])["threads"] == 2
+    (out / "embeddings-00002-of-00004.safetensors").unlink()
+    seen = set()
+    with torch_threads(1):
+        converters.embed(
+            model,
+            pictures,
+            out,
+            shard_size=3,
+            progress=lambda *_: seen.add(torch.get_num_threads()),
+        )
+        assert seen == {2}
+        assert torch.get_num_threads() == 1
+        assert content(out) == before
+        converters.embed(model, pictures, out, shard_size=3, force=True)
+        assert json.loads((out / "embed.json").read_bytes())["threads"] == 1
+    told = json.loads(before["embed.json"])
+    (out / "embed.json").write_text(json.dumps({**told, "threads": "many"}))
+    assert "threads  found 'many';  expected" in refused(
+        model, pictures, out, shard_size=3
+    )
 
 
 def test_another_model_or_other_options_are_refused(model, pictures, tmp_path):

@@ -154,6 +154,20 @@ class Job:
             )
 
 
+def begun_with(out: Path, force: bool) -> Any:
+    """The threads of an earlier run that is to be gone on with, if it says any.
+
+    Whether the rest of what it says holds is seen by `Job.begin`.
+    """
+    if force:
+        return None
+    try:
+        found = json.loads((out / JOB).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return found.get("threads") if isinstance(found, dict) else None
+
+
 def _shown(fields: Mapping[str, Any], name: str) -> str:
     return repr(fields[name]) if name in fields else "nothing"
 

@@ -11,14 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from converters.deploy.media.product import along_last
 from vit_config.preprocess import WHITE, Plan, matrix
-
-_ROWS = 16
-"""Points of the result that are made together.
-
-A row of the matrix is zero but for some neighbours, and so are the rows beside it: with
-few at once, most of a large picture is left out of the product.
-"""
 
 
 def prepare(levels: NDArray[Any], plan: Plan) -> NDArray[np.float32]:
@@ -43,11 +37,5 @@ def prepare(levels: NDArray[Any], plan: Plan) -> NDArray[np.float32]:
 
 def _along_last(x: NDArray[Any], weights: NDArray[np.float32]) -> NDArray[np.float32]:
     """(..., n) times the transposed (m, n), cut to what 8 bits can hold."""
-    made = np.empty((*x.shape[:-1], len(weights)), np.float32)
-    for start in range(0, len(weights), _ROWS):
-        part = weights[start : start + _ROWS]
-        used = np.flatnonzero(part.any(axis=0))
-        low, high = used[0], used[-1] + 1
-        source = x[..., low:high].astype(np.float32, copy=False)
-        made[..., start : start + _ROWS] = source @ part[:, low:high].T
+    made = along_last(x, weights)
     return np.clip(made, 0.0, WHITE, out=made)

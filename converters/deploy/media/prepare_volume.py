@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from converters.deploy.media.product import along_last
 from vit_config.preprocess_volume import VolumePlan, constant, rank
 
 Array = NDArray[np.float32]
@@ -86,7 +87,8 @@ def _fitted(x: Array, plan: VolumePlan) -> Array:
         tables = constant(kind, x.shape[axis], new)
         along = [new if i == axis else 1 for i in range(4)]
         if kind == "area":
-            x = np.moveaxis(np.tensordot(tables[0], x, (1, axis)), 0, axis)
+            made = along_last(np.moveaxis(x, axis, -1), tables[0])
+            x = np.moveaxis(made, -1, axis)
         elif kind == "pad_or_crop":
             index, inside = tables
             pad = np.float32(plan.pad_value)
