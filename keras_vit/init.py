@@ -15,12 +15,20 @@ _state = threading.local()
 
 @contextlib.contextmanager
 def no_init():
-    """Inside, new models are not drawn: their weights are about to be loaded."""
+    """Inside, new models are neither drawn nor traced: they are about to be loaded.
+
+    Until then their weights are anything at all.
+    """
     _state.skip = True
     try:
         yield
     finally:
         _state.skip = False
+
+
+def loading() -> bool:
+    """Whether this is inside `no_init`."""
+    return getattr(_state, "skip", False)
 
 
 def init_weights(model: keras.Model, config: ViTConfig) -> None:
@@ -30,7 +38,7 @@ def init_weights(model: keras.Model, config: ViTConfig) -> None:
         model: The twin of `config`.
         config: Its configuration.
     """
-    if getattr(_state, "skip", False):
+    if loading():
         return
     weights = {model.relative_path(weight): weight for weight in model.weights}
     for weight in weight_table(config):

@@ -13,6 +13,8 @@ import math
 import keras
 from keras import ops
 
+from keras_vit.init import loading
+
 
 @keras.saving.register_keras_serializable(package="vit_duet")
 class Linear(keras.layers.Dense):
@@ -40,7 +42,10 @@ class Linear(keras.layers.Dense):
             # Not `T.contiguous()`: it leaves the strides of a single output alone.
             kernel = self._kernel.value
             width, units = kernel.shape
-            kernel.data = kernel.data.T.flatten().unflatten(0, (units, width)).T
+            if loading():  # whatever is in that memory: it gets the file's values
+                kernel.data = kernel.new_empty((units, width)).T
+            else:
+                kernel.data = kernel.data.T.flatten().unflatten(0, (units, width)).T
 
     def call(self, x, training=None):
         """(..., in) -> (..., units)."""

@@ -12,7 +12,7 @@ from keras_vit.block import Block
 from keras_vit.dropout import Dropout
 from keras_vit.features import Features
 from keras_vit.guard import WeightsGuard, check_built, layer_at
-from keras_vit.init import init_weights
+from keras_vit.init import init_weights, loading
 from keras_vit.linear import Linear
 from keras_vit.named_weights import NamedWeights
 from keras_vit.patch_embed import PatchEmbed
@@ -118,9 +118,11 @@ class ViT(Features, Saved, NamedWeights, keras.Model):
             layer_at(self, path).dtype_policy = keras.dtype_policies.get(policy)
         image = (None, *config.img_size, config.in_chans)
         self.build(image)
-        # Traces `call` once, so that what is wrong is raised here. Not `self(...)`:
-        # a node of our own would shift those that a Functional model counts.
-        self.compute_output_spec(keras.KerasTensor(image, dtype=self.compute_dtype))
+        if not loading():
+            # Traces `call` once, so that what is wrong is raised here. Not `self(...)`:
+            # a node of our own would shift those that a Functional model counts. What
+            # is loaded was traced when it was made, and this is half of its time.
+            self.compute_output_spec(keras.KerasTensor(image, dtype=self.compute_dtype))
         check_built(self)
         self.init_weights()
         self._freeze_as_saved(frozen)

@@ -29,7 +29,7 @@ KERAS_NAMES = {
         "dot_product_attention",  # torch uses torch.nn.functional
         "split_patches",  # torch transposes any number of axes
     },
-    "init.py": {"no_init"},
+    "init.py": {"loading", "no_init"},
     "pos_embed.py": {"expand"},  # a method of torch's tensors
 }
 """Classes and functions that only the Keras twin has."""

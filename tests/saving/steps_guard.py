@@ -7,6 +7,7 @@ an error or a warning, and the model is another one.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,6 +17,7 @@ import keras
 import numpy as np
 
 import keras_vit
+from keras_vit import guard
 from keras_vit.block import LayerScale
 from keras_vit.guard import WeightsGuard
 from keras_vit.mlp import Mlp
@@ -457,3 +459,27 @@ def check_what_is_not_about_weights_stays_what_it_is() -> None:
             raise
     else:
         raise AssertionError("accepted")
+
+
+def check_digests_are_those_of_the_bytes_in_order() -> None:
+    """However a backend lays a weight out, and in however many parts it is hashed."""
+    for dtype in ("float32", "bfloat16"):
+        model = fill(keras_vit.ViT(config_2d(), dtype=dtype))
+        wanted = {}
+        for variable in model.weights:
+            value = np.ascontiguousarray(keras.ops.convert_to_numpy(variable))
+            hashed = hashlib.sha256(value.tobytes()).hexdigest()
+            name = model.relative_path(variable)
+            wanted[name] = [str(value.dtype), list(value.shape), hashed]
+        with mock.patch.object(guard, "CHUNK", 100):
+            found = guard.digests_of(dict(guard.own_variables(model)))
+        if found != wanted:
+            raise AssertionError([key for key in wanted if found[key] != wanted[key]])
+
+
+def check_only_loading_skips_the_trace() -> None:
+    saved("plain", fill(keras_vit.ViT(config_2d())))
+    with mock.patch.object(keras_vit.ViT, "call", side_effect=KeyError("traced")):
+        keras_vit.load_model("plain.keras")
+        refuse(lambda: keras_vit.ViT(config_2d()), "traced", error=KeyError)
+    demand_verified(keras_vit.load_model("plain.keras"))

@@ -41,4 +41,4 @@ def test_all_proofs_are_shared_out() -> None:
     shared = [name for backend in available() for name in proofs(backend)]
     assert sorted(shared) == sorted(names) or not available()
     assert set(TENSORFLOW_PROOFS) < set(names)
-    assert len(names) == 14
+    assert len(names) == 16
