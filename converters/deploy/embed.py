@@ -260,7 +260,7 @@ def _job(
 def _versions() -> dict[str, str]:
     """Of all else that the numbers depend on."""
     found = {"vit-duet": VERSION}
-    for name in ("numpy", "pillow", "nibabel"):
+    for name in ("numpy", "pillow", "nibabel", "simpleitk"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

@@ -197,8 +197,6 @@ def _keras(found: Checked, path: Any) -> tuple[str, Asks]:
         model = keras_model(keras_vit.ViT, found)
     else:
         model = keras_vit.load_model(path)
-        # A model with its preprocessing inside has the network as a child.
-        model = model if isinstance(model, keras_vit.ViT) else model.vit
     backend = keras.backend.backend()
     library = f"keras {keras.__version__} on {backend} {_version(backend)}"
     return library, KerasRunner(model)

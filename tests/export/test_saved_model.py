@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from converters import convert
 from converters.cli.app import app
 from converters.parity.rms import compare_rms
 from tests.export.common import (
@@ -28,14 +29,20 @@ MODEL = pictured(labels=LABELS)
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """The folder, and what was printed about it."""
+    """The folder, and what was printed about it.
+
+    Of a model with its preprocessing inside, which a SavedModel has by itself.
+    """
     folder = tmp_path_factory.mktemp("exported")
-    source = write_model(folder / "model.safetensors", MODEL)
+    plain = write_model(folder / "model.safetensors", MODEL)
+    source = folder / "pipeline.keras"
+    convert(plain, source, with_preprocessing=True, white=1, verify="weights")
+    plain.unlink()
     target = folder / "served"
     words = ["export", source, target, "--format", "saved_model", "--tokens", "--json"]
     done = CliRunner().invoke(app, list(map(str, words)))
     assert done.exit_code == 0, done.output
-    assert sorted(p.name for p in folder.iterdir()) == ["model.safetensors", "served"]
+    assert sorted(p.name for p in folder.iterdir()) == ["pipeline.keras", "served"]
     return target, json.loads(done.output)
 
 

@@ -18,6 +18,13 @@ def main() -> None:
     found = converters.predict(model, PICTURES, changes=SINGLE)
     same = converters.predict(TIMM, PICTURES, changes=SINGLE, backend=backend)
     report = converters.embed(model, PICTURES, out / "rows", batch_size=3)
+    inside = {}
+    for name in "inside", "floats":
+        path = model.with_name(f"{name}.keras")
+        given = converters.predict(path, PICTURES)
+        again = converters.embed(path, PICTURES, out / "rows", batch_size=3)
+        inside[name] = {**given.to_dict(), "resumed": again.resumed}
+        converters.embed(path, PICTURES, out / name, batch_size=3)
     other = {"tensorflow": "jax"}.get(backend, "tensorflow")
     try:
         converters.predict(model, PICTURES, backend=other)
@@ -28,6 +35,8 @@ def main() -> None:
         "file": found.to_dict(),
         "folder": same.to_dict(),
         "rows": report.to_dict(),
+        "inside": inside,
+        "plain": converters.predict(model, PICTURES).to_dict(),
         "other": said,
         "torch": "torch" in sys.modules,
     }

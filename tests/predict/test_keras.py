@@ -13,7 +13,7 @@ import pytest
 
 import converters
 from tests.predict.common import ANSWERS, TIMM, apart
-from tests.predict.test_embed import rows_of
+from tests.predict.test_embed import content, rows_of
 from tests.saving.backends import backend_param
 
 pytest.importorskip("PIL.Image")
@@ -29,6 +29,14 @@ BACKENDS = [
 def test_a_keras_file_says_what_timm_says(tmp_path, backend):
     model = tmp_path / "model.keras"
     converters.convert(TIMM, model, verify="weights")
+    for name, white in (("inside", None), ("floats", 1)):
+        converters.convert(
+            TIMM,
+            tmp_path / f"{name}.keras",
+            verify="weights",
+            with_preprocessing=True,
+            white=white,
+        )
     done = subprocess.run(
         [
             *(sys.executable, "-m", "tests.alone", "tests.predict.keras_worker"),
@@ -64,3 +72,12 @@ def test_a_keras_file_says_what_timm_says(tmp_path, backend):
     for name, answer in ANSWERS.items():
         assert apart(rows[name], answer["exact"]["features"]) < 2e-5, name
     assert f"Keras runs on {backend} in this process" in told["other"]
+    # With its preprocessing inside it is the same model: the same bits, and an
+    # embedding that one began the other goes on with.
+    plain = content(tmp_path / "rows")
+    for name, found in told["inside"].items():
+        assert found.pop("resumed") == len(ANSWERS)
+        found.pop("model")
+        same = {k: v for k, v in told["plain"].items() if k != "model"}
+        assert found == same
+        assert content(tmp_path / name) == plain

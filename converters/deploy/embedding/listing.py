@@ -7,19 +7,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from converters.deploy.media.inputs import walk
+from converters.deploy.media import series
+from converters.deploy.media.inputs import EXPECTED, walk
 from converters.errors import ConversionError, Issue, refusal
-from converters.parity.user_inputs import KNOWN
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A file when the folder was listed.
+    """A file, or a folder that is one DICOM series, when the folder was listed.
 
     Attributes:
         path: Relative to the folder, `/` between parts.
-        size: Bytes.
-        mtime_ns: When it was last changed.
+        size: Bytes; of a series in all.
+        mtime_ns: When it was last changed; of a series the last of its files.
     """
 
     path: str
@@ -33,7 +33,9 @@ class Listed:
 
 
 def stamp(path: Path) -> tuple[int, int]:
-    """Size and time of a file, by which a change is seen."""
+    """Size and time of a file, or of a series, by which a change is seen."""
+    if path.is_dir():
+        return series.stamp(path)
     found = path.stat()
     return found.st_size, found.st_mtime_ns
 
@@ -56,7 +58,7 @@ def list_folder(folder: Path) -> list[Listed]:
     if not found:
         empty = not any(folder.iterdir())
         text = "an empty folder" if empty else "a folder without inputs"
-        raise refusal(f"{text}; expected files of {', '.join(KNOWN)}", file=folder)
+        raise refusal(f"{text}; expected {EXPECTED}", file=folder)
     return found
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.deploy.media import volume
+from converters.deploy.media import series, volume
 from converters.deploy.media.picture import SUFFIXES, read_picture
 from converters.deploy.media.prepare import prepare
 from converters.deploy.media.prepare_volume import prepare_volume
@@ -27,10 +27,12 @@ from vit_config.preprocess_volume import VolumePlan, make_volume_plan
 
 Array = NDArray[np.float32]
 
+EXPECTED = f"files of {', '.join(KNOWN)}, or folders of one DICOM series"
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A file to read.
+    """A file to read, or a folder that is one DICOM series.
 
     Attributes:
         path: Where it is.
@@ -60,7 +62,7 @@ class Read:
 
     Attributes:
         inputs: One, or those of an array.
-        sha256: Of the file's bytes.
+        sha256: Of the file's bytes; of a folder as `series.digest` says.
     """
 
     inputs: tuple[Input, ...]
@@ -71,7 +73,8 @@ def find_entries(named: Iterable[str | os.PathLike[str]]) -> tuple[Entry, ...]:
     """Lists the inputs among files, folders and patterns (`scans/**/*.png`).
 
     Folders are searched through and through, and sorted by path; what is no input is
-    left out there, and refused where it was named itself.
+    left out there, and refused where it was named itself. A folder with DICOM slices is
+    one input.
 
     Raises:
         ConversionError: With every name that is nothing, every pattern that nothing
@@ -83,12 +86,12 @@ def find_entries(named: Iterable[str | os.PathLike[str]]) -> tuple[Entry, ...]:
         path = Path(name)
         if path.is_dir():
             inside = walk(path)
-            found += [Entry(path / part, os.path.join(name, part)) for part in inside]  # noqa: PTH118
+            found += [Entry(path / part, _joined(name, part)) for part in inside]
             if not inside:
                 issues.append(_empty(path))
         elif not path.exists() and glob.has_magic(str(name)):
             matched = sorted(glob.glob(str(name), recursive=True))  # noqa: PTH207
-            inputs = [m for m in matched if suffix(Path(m)) and Path(m).is_file()]
+            inputs = [m for m in matched if _is_input(Path(m))]
             found += [Entry(Path(match), match) for match in inputs]
             if not inputs:
                 text = f"matches {len(matched)} files, no input" if matched else ""
@@ -104,8 +107,18 @@ def find_entries(named: Iterable[str | os.PathLike[str]]) -> tuple[Entry, ...]:
     return tuple(found)
 
 
+def _joined(name: str | os.PathLike[str], part: str) -> str:
+    return str(name) if part == "." else os.path.join(name, part)  # noqa: PTH118
+
+
+def _is_input(path: Path) -> bool:
+    return bool(suffix(path) and path.is_file()) or series.is_series(path)
+
+
 def walk(folder: Path) -> list[str]:
     """Paths of all inputs in a folder, relative to it, `/` between parts, sorted.
+
+    A folder with DICOM slices is one of them, `.` if it is the folder itself.
 
     Raises:
         ConversionError: If a folder in it cannot be listed.
@@ -117,6 +130,8 @@ def walk(folder: Path) -> list[str]:
 
     for here, _, names in os.walk(folder, onerror=stop):
         inside = Path(here).relative_to(folder)
+        if series.is_series(Path(here), names):
+            found.append(inside.as_posix())
         for name in names:
             if suffix(Path(name)) and (Path(here) / name).is_file():
                 found.append((inside / name).as_posix())
@@ -125,13 +140,17 @@ def walk(folder: Path) -> list[str]:
 
 def _empty(path: Path) -> Issue:
     what = "a folder without inputs" if any(path.iterdir()) else "an empty folder"
-    return Issue("file", path.name or str(path), what, f"files of {', '.join(KNOWN)}")
+    return Issue("file", path.name or str(path), what, EXPECTED)
 
 
 def are_raw(entries: Iterable[Entry], spatial_dims: int) -> bool:
     """Whether any of them is a picture, or for a model of volumes a volume."""
-    raw = SUFFIXES if spatial_dims == 2 else volume.SUFFIXES
-    return any(suffix(entry.path) in raw for entry in entries)
+    if spatial_dims == 2:
+        return any(suffix(entry.path) in SUFFIXES for entry in entries)
+    return any(
+        suffix(entry.path) in volume.SUFFIXES or entry.path.is_dir()
+        for entry in entries
+    )
 
 
 class InputReader:
@@ -150,7 +169,7 @@ class InputReader:
         """The inputs of one file.
 
         Args:
-            path: The file.
+            path: The file, or the folder of a DICOM series.
             name: What to call it in messages.
             most: Refuse a file with more inputs.
 
@@ -162,23 +181,22 @@ class InputReader:
             MissingExtraError: If the library that reads it is not installed.
         """
         called = Path(name or path.name)
-        kind = suffix(path)
+        folder = path.is_dir()
+        kind = "" if folder else suffix(path)
         try:
             if kind in ARRAYS:
                 count = arrays.count_arrays(path, self._config)
                 if most is not None and count > most:
                     raise refusal(f"{count} inputs; at most {most}", file=called)
                 inputs = tuple(Input(x) for x in self._array(path))
-                with path.open("rb") as stream:
-                    digest = hashlib.file_digest(stream, "sha256").hexdigest()
+                digest = _digest(path)
             elif kind in SUFFIXES:
                 data = path.read_bytes()
                 inputs = (self._picture(called, data),)
                 digest = hashlib.sha256(data).hexdigest()
             else:
                 inputs = (self._volume(path),)
-                with path.open("rb") as stream:
-                    digest = hashlib.file_digest(stream, "sha256").hexdigest()
+                digest = series.digest(path) if folder else _digest(path)
         except OSError as error:
             text = f"unreadable: {error.strerror or printable(error, 200)}"
             raise refusal(text, file=called) from None
@@ -212,3 +230,8 @@ class InputReader:
             self._volume_plan = make_volume_plan(config)
         found = volume.read_volume(path, config)
         return Input(prepare_volume(found.values, self._volume_plan), found.notes)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
