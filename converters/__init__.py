@@ -13,6 +13,8 @@ from converters.version import VERSION as __version__
 
 if TYPE_CHECKING:
     from converters.conversion import convert
+    from converters.deploy.bench.report import BenchReport
+    from converters.deploy.bench.run import bench
     from converters.deploy.embed import EmbedReport, embed
     from converters.deploy.export.report import ExportReport
     from converters.deploy.export.run import export
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from converters.report import ConversionReport
 
 __all__ = [
+    "BenchReport",
     "ConversionError",
     "ConversionReport",
     "EmbedReport",
@@ -36,6 +39,7 @@ __all__ = [
     "Predictions",
     "__version__",
     "assert_parity",
+    "bench",
     "convert",
     "embed",
     "export",
@@ -45,6 +49,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "BenchReport": "deploy.bench.report",
     "ConversionError": "errors",
     "ConversionReport": "report",
     "EmbedReport": "deploy.embed",
@@ -54,6 +59,7 @@ _HOMES = {
     "ParityReport": "parity.record",
     "Predictions": "deploy.predictions",
     "assert_parity": "parity.assertion",
+    "bench": "deploy.bench.run",
     "convert": "conversion",
     "embed": "deploy.embed",
     "export": "deploy.export.run",

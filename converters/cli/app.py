@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, Optional, cast
 import typer
 
 from converters.cli import options
+from converters.cli.bench import bench
 from converters.cli.common import (
     REFUSED,
     Changes,
@@ -174,6 +175,7 @@ app.command()(verify)
 app.command()(predict)
 app.command()(embed)
 app.command()(export)
+app.command()(bench)
 
 
 @app.command()

@@ -193,10 +193,7 @@ class Worker:
     ) -> None:
         self._label = label
         self._said, self._errors = job.with_suffix(".out"), job.with_suffix(".err")
-        home = Path(converters.__file__).parents[1]
-        path = os.pathsep.join([str(home), *filter(None, sys.path)])
-        if python is not None:
-            path = str(_ours_alone(home, job.parent))
+        path = packages_for(python, job.parent)
         environment = {
             **os.environ,
             "KERAS_BACKEND": backend,
@@ -257,6 +254,19 @@ class Worker:
             self._process.wait()
         if self._process.stdin is not None:
             self._process.stdin.close()
+
+
+def packages_for(python: Path | None, folder: Path) -> str:
+    """What PYTHONPATH must say so that a fresh process finds these packages.
+
+    Args:
+        python: Python of another environment; None for this one.
+        folder: For links, if it is another one.
+    """
+    home = Path(converters.__file__).parents[1]
+    if python is not None:
+        return str(_ours_alone(home, folder))
+    return os.pathsep.join([str(home), *filter(None, sys.path)])
 
 
 def _ours_alone(home: Path, folder: Path) -> Path:

@@ -1,0 +1,1 @@
+"""Speed of what is deployed: contenders in processes of their own, in turns."""
