@@ -34,6 +34,7 @@ from converters.cli.common import (
 from converters.cli.embed import embed
 from converters.cli.export import export
 from converters.cli.predict import predict
+from converters.cli.serve import serve
 from converters.cli.verify import verify
 
 if TYPE_CHECKING:
@@ -176,6 +177,7 @@ app.command()(predict)
 app.command()(embed)
 app.command()(export)
 app.command()(bench)
+app.command()(serve)
 
 
 @app.command()

@@ -14,9 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from typer.testing import CliRunner
 
+from converters import convert
+from converters.cli.app import app
 from tests.cases import CASES
 from tests.fill import fill_weights
+from tests.once import once, shared_folder
 from vit_config import ViTConfig
 
 PLAIN = Path(__file__).with_name("plain.py")
@@ -78,6 +82,29 @@ def twin_outputs(config: ViTConfig, x: np.ndarray, float64: bool) -> dict[str, A
         if config.num_classes:
             found["logits"] = model.forward_head(tokens)
     return {name: value.numpy() for name, value in found.items()}
+
+
+def saved_model(factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
+    """A model, its SavedModel and what was printed; made once for all processes.
+
+    It is exported from a Keras file of the model with its preprocessing inside.
+    """
+    folder = shared_folder(factory, "exported-saved-model")
+    source, target = folder / "model.safetensors", folder / "in" / "served"
+    printed = folder / "printed.json"
+
+    def work() -> None:
+        inside = target.with_name("pipeline.keras")
+        inside.parent.mkdir()
+        write_model(source, pictured(labels=LABELS))
+        convert(source, inside, with_preprocessing=True, white=1, verify="weights")
+        words = ["export", inside, target, "--format", "saved_model", "--tokens"]
+        done = CliRunner().invoke(app, [*map(str, words), "--json"])
+        assert done.exit_code == 0, done.output
+        printed.write_text(done.output, "utf-8")
+
+    once(folder / "done", work)
+    return source, target, printed.read_text("utf-8")
 
 
 def run_plain(

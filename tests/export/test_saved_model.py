@@ -6,10 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from converters import convert
-from converters.cli.app import app
 from converters.parity.rms import compare_rms
 from tests.export.common import (
     LABELS,
@@ -17,14 +14,14 @@ from tests.export.common import (
     needs,
     pictured,
     run_plain,
+    saved_model,
     twin_outputs,
-    write_model,
 )
 from tests.fill import image
 
 needs("tensorflow", "keras", "torch", "PIL")
 
-MODEL = pictured(labels=LABELS)
+MODEL = pictured(labels=LABELS)  # what `saved_model` exports
 
 
 @pytest.fixture(scope="module")
@@ -33,17 +30,10 @@ def exported(tmp_path_factory):
 
     Of a model with its preprocessing inside, which a SavedModel has by itself.
     """
-    folder = tmp_path_factory.mktemp("exported")
-    plain = write_model(folder / "model.safetensors", MODEL)
-    source = folder / "pipeline.keras"
-    convert(plain, source, with_preprocessing=True, white=1, verify="weights")
-    plain.unlink()
-    target = folder / "served"
-    words = ["export", source, target, "--format", "saved_model", "--tokens", "--json"]
-    done = CliRunner().invoke(app, list(map(str, words)))
-    assert done.exit_code == 0, done.output
-    assert sorted(p.name for p in folder.iterdir()) == ["pipeline.keras", "served"]
-    return target, json.loads(done.output)
+    _, target, printed = saved_model(tmp_path_factory)
+    inside = sorted(path.name for path in target.parent.iterdir())
+    assert inside == ["pipeline.keras", "served"]
+    return target, json.loads(printed)
 
 
 def pixels(height: int, width: int) -> np.ndarray:

@@ -17,11 +17,16 @@ from converters.conversion import read_checked
 from converters.deploy.export.contents import Contents
 from converters.deploy.runtime.known import facts_in, kind_of
 from converters.engine import fingerprint
-from converters.parity.exported.judge import FEW_LIMIT
+from converters.parity.exported import check
+from converters.parity.exported.judge import FEW_LIMIT, judge_exported
+from converters.parity.findings import Findings
 from converters.parity.record import ParityReport
-from tests.export.common import LABELS, needs, pictured, write_model
+from converters.parity.run import Answers, Run
+from tests.export.common import DATA, LABELS, needs, pictured, write_model
 
-needs("torch")
+needs("torch", "uvicorn", "starlette", "PIL")
+
+from tests.serving.common import TwinModel, serving  # noqa: E402
 
 MODEL = pictured(labels=LABELS)
 
@@ -54,9 +59,9 @@ def test_an_exported_model_passes_on_its_outputs(made):
     assert found.b.format == "torch.export"
     assert found.b.fingerprint == found.a.fingerprint
     outputs = {c.name: set() for c in found.checks if c.level == "logits"}
-    for check in found.checks:
-        if check.level == "logits":
-            outputs[check.name].add(check.inputs)
+    for one in found.checks:
+        if one.level == "logits":
+            outputs[one.name].add(one.inputs)
     kinds = {"noise", "structured", "large", "low_variance", "zeros"}
     for name in ("logits", "pooled", "tokens"):
         assert outputs[name] == kinds | {"batch1", "batch3"}
@@ -66,6 +71,7 @@ def test_an_exported_model_passes_on_its_outputs(made):
     assert "no proof" in weights.message
 
 
+@pytest.mark.slow
 def test_other_weights_are_found_though_it_states_the_same_ones(made, tmp_path):
     """And what was asked for beyond outputs is listed, not passed."""
     from converters.deploy.export.torch_file import write
@@ -176,3 +182,142 @@ def test_formats_are_known_by_their_names_and_folders(tmp_path):
     assert facts_in(folder / "2", "saved_model") == {"is": "2"}
     shutil.rmtree(folder / "10" / "assets")
     assert facts_in(folder, "saved_model") == {}
+
+
+@pytest.fixture(scope="module")
+def over_http(made):
+    """A verification of a served model, and what was judged in it."""
+    judged = []
+
+    def kept(found, plan, options, a, b, ran):
+        reference, given = ran.reference.arrays, ran.subjects[b.label].arrays
+        judged.extend([plan, options, a, b, dict(reference), dict(given)])
+        judge_exported(found, plan, options, a, b, ran)
+
+    a, _ = made
+    model = TwinModel(MODEL, fingerprint=contents(a).fingerprint)
+    with pytest.MonkeyPatch.context() as patch, serving(model) as url:
+        patch.setattr(check, "judge_exported", kept)
+        found = verify(a, url)
+    return model, found, judged
+
+
+@pytest.fixture
+def asked(over_http):
+    return over_http[2]
+
+
+NAMES = {
+    "outputs": "logits",
+    "pooled": "embedding",
+    "tokens": "tokens",
+    "probabilities": "probabilities",
+}
+
+
+def test_a_served_model_passes_and_is_asked_in_every_batch(over_http):
+    model, found, _ = over_http
+    assert found.passed, found.sentence
+    assert {1, 3} <= set(model.batches)
+    assert (found.b.format, found.b.fingerprint) == ("rest", found.a.fingerprint)
+    png = [check for check in found.checks if check.name.endswith("of PNG")]
+    assert {check.inputs for check in png} == {"raw, larger", "raw, smaller"}
+    assert {check.status for check in png} == {"passed"}
+    twins = [c for c in found.checks if c.level == "logits" and c.inputs == "noise"]
+    # Decimals give every bit back: what computes as the reference does is the same.
+    assert {c.same_bits for c in twins if "probabilities" not in c.name} == {True}
+    assert "127.0.0.1" not in found.to_json()
+
+
+def wrong_order(found):
+    found["logits"] = found["logits"][:, ::-1]
+
+
+def mixed_up(found):
+    found["embedding"] = np.roll(found["embedding"], 1, 0)
+
+
+def rounded(found):
+    found["tokens"] = found["tokens"].astype(np.float16).astype(np.float32)
+
+
+def not_a_number(found):
+    found["tokens"] = np.where(found["tokens"] == found["tokens"][0, 1, 2], np.nan, 1)
+    found["tokens"] = found["tokens"].astype(np.float32)
+
+
+def doubled(found):
+    if "probabilities" in found:
+        found["probabilities"] = found["probabilities"] * np.float32(1.001)
+
+
+def short(found):
+    found["embedding"] = found["embedding"][:, :-1]
+
+
+@pytest.mark.parametrize(
+    "spoilt, names",
+    [
+        (wrong_order, {"logits", "logits of PNG", "probabilities, as softmax"}),
+        (mixed_up, {"pooled", "pooled of PNG"}),
+        (rounded, {"tokens", "tokens of PNG"}),
+        (not_a_number, {"tokens", "tokens of PNG"}),
+        (doubled, {"probabilities, as softmax"}),
+        (short, {"pooled", "pooled of PNG"}),
+    ],
+)
+def test_what_an_exported_model_gets_wrong_is_found(asked, spoilt, names):
+    """The judge, on the answers of a model that passes, with one mistake in them."""
+    plan, options, a, b, reference, given = asked
+    spoiled = dict(given)
+    for start in {key.rpartition(":")[0] for key in given}:
+        found = {
+            NAMES[k.removeprefix(f"{start}:")]: v
+            for k, v in given.items()
+            if k.startswith(start)
+        }
+        spoilt(found)
+        spoiled |= {
+            f"{start}:{key}": found[name]
+            for key, name in NAMES.items()
+            if name in found
+        }
+    ran = Run(reference=Answers(reference, {}, True))
+    ran.subjects[b.label] = Answers(spoiled, {}, False)
+    checks = Findings()
+    judge_exported(checks, plan, options, a, b, ran)
+    failed = {check.name for check in checks.checks if check.status == "failed"}
+    assert failed == names
+
+
+def test_other_preprocessing_inside_is_found(made):
+    a, _ = made
+    linear = MODEL.replace(data={**DATA, "interpolation": "bilinear"})
+    model = TwinModel(MODEL)
+    model._prepare = TwinModel(linear)._prepared
+    model.facts = {}
+    with serving(model) as url:
+        found = verify(a, url)
+    assert {check.name.partition(" of ")[2] for check in found.failed} == {"PNG"}
+    assert "preprocessing inside" in found.sentence
+    (weights,) = (c for c in found.checks if c.level == "weights")
+    assert "states no fingerprint" in weights.message
+    (config,) = (c for c in found.checks if c.level == "config")
+    assert (config.name, config.status) == ("architecture", "reported")
+
+
+def test_what_is_at_no_url_is_said(made):
+    a, _ = made
+    model = TwinModel(MODEL.replace(img_size=(48, 48)), stated=False)
+    with serving(model) as url:
+        base = url.partition("/v1/")[0]
+        for wrong, words in (
+            (f"{base}/v1/models/other", "HTTP 404: Servable not found"),
+            (f"{base}/predict", "is no model's URL"),
+            (url, "(48, 48, 3)"),
+        ):
+            with pytest.raises(ConversionError) as error:
+                verify(a, wrong)
+            assert words in str(error.value)
+    with pytest.raises(ConversionError, match="twin cannot be reached: "):
+        verify(a, url)
