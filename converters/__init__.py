@@ -13,6 +13,7 @@ from converters.version import VERSION as __version__
 
 if TYPE_CHECKING:
     from converters.conversion import convert
+    from converters.deploy.attending.run import AttentionReport, attention
     from converters.deploy.bench.report import BenchReport
     from converters.deploy.bench.run import bench
     from converters.deploy.embed import EmbedReport, embed
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from converters.report import ConversionReport
 
 __all__ = [
+    "AttentionReport",
     "BenchReport",
     "ConversionError",
     "ConversionReport",
@@ -39,6 +41,7 @@ __all__ = [
     "Predictions",
     "__version__",
     "assert_parity",
+    "attention",
     "bench",
     "convert",
     "embed",
@@ -49,6 +52,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AttentionReport": "deploy.attending.run",
     "BenchReport": "deploy.bench.report",
     "ConversionError": "errors",
     "ConversionReport": "report",
@@ -59,6 +63,7 @@ _HOMES = {
     "ParityReport": "parity.record",
     "Predictions": "deploy.predictions",
     "assert_parity": "parity.assertion",
+    "attention": "deploy.attending.run",
     "bench": "deploy.bench.run",
     "convert": "conversion",
     "embed": "deploy.embed",

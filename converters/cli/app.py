@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, Optional, cast
 import typer
 
 from converters.cli import options
+from converters.cli.attention import attention
 from converters.cli.bench import bench
 from converters.cli.common import (
     REFUSED,
@@ -178,6 +179,7 @@ app.command()(embed)
 app.command()(export)
 app.command()(bench)
 app.command()(serve)
+app.command()(attention)
 
 
 @app.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -41,6 +41,9 @@ class Asks(Protocol):
 
     def head(self, tokens: Array, pre_logits: bool = False) -> Array:
         """The head on tokens, or what comes before its last layer."""
+
+    def attention(self, x: Array, block: int = -1) -> Array:
+        """Attention of a block (B, H, N, N)."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,15 @@ class Running:
         if tokens:
             found["tokens"] = np.asarray(every, np.float32)
         return found
+
+    def attention(self, x: Array) -> Iterator[Array]:
+        """Attention (H, N, N) of every block, one in memory at a time.
+
+        Args:
+            x: One input (C, *spatial).
+        """
+        for block in range(self.config.depth):
+            yield self.runner.attention(x[None], block)[0]
 
 
 def load(

@@ -65,9 +65,9 @@ class KerasRunner:
             name = next(iter(taps))
             yield name, as_array(taps.pop(name))
 
-    def attention(self, x: Array) -> Array:
-        """Attention of the last block (B, H, N, N)."""
-        return self._asked(self._last_maps, _image(x))
+    def attention(self, x: Array, block: int = -1) -> Array:
+        """Attention of a block, without a number of the last one (B, H, N, N)."""
+        return self._asked(self._maps, _image(x), block=block)
 
     def step(self, part: Part, values: Sequence[Array]) -> Array:
         """One step alone."""
@@ -150,8 +150,8 @@ class KerasRunner:
         with self._no_graph():
             return as_array(function(self._tensor(x), **options))
 
-    def _last_maps(self, x: Any) -> Any:
-        (maps,) = self.model.attention_maps(x, [self.config.depth - 1])
+    def _maps(self, x: Any, block: int) -> Any:
+        (maps,) = self.model.attention_maps(x, [block])
         return maps
 
     def _trained(self) -> list[tuple[Weight, Any]]:

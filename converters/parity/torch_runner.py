@@ -63,9 +63,9 @@ class TorchRunner:
             name = next(iter(taps))
             yield name, as_array(taps.pop(name))
 
-    def attention(self, x: Array) -> Array:
-        """Attention of the last block (B, H, N, N)."""
-        return self._asked(self._last_maps, x)
+    def attention(self, x: Array, block: int = -1) -> Array:
+        """Attention of a block, without a number of the last one (B, H, N, N)."""
+        return self._asked(self._maps, x, block=block)
 
     def step(self, part: Part, values: Sequence[Array]) -> Array:
         """One step alone."""
@@ -138,8 +138,8 @@ class TorchRunner:
         with torch.no_grad():
             return as_array(function(self._tensor(x), **options))
 
-    def _last_maps(self, x: torch.Tensor) -> torch.Tensor:
-        (maps,) = self.model.attention_maps(x, [self.config.depth - 1])
+    def _maps(self, x: torch.Tensor, block: int) -> torch.Tensor:
+        (maps,) = self.model.attention_maps(x, [block])
         return maps
 
     def _loss(self, x: Array, target: Array) -> torch.Tensor:

@@ -25,6 +25,7 @@ def main() -> None:
         again = converters.embed(path, PICTURES, out / "rows", batch_size=3)
         inside[name] = {**given.to_dict(), "resumed": again.resumed}
         converters.embed(path, PICTURES, out / name, batch_size=3)
+    seen = converters.attention(model, sorted(PICTURES.iterdir())[0])
     other = {"tensorflow": "jax"}.get(backend, "tensorflow")
     try:
         converters.predict(model, PICTURES, backend=other)
@@ -36,6 +37,7 @@ def main() -> None:
         "folder": same.to_dict(),
         "rows": report.to_dict(),
         "inside": inside,
+        "maps": [seen.attention.tolist(), seen.rollout.tolist()],
         "plain": converters.predict(model, PICTURES).to_dict(),
         "other": said,
         "torch": "torch" in sys.modules,

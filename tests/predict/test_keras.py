@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import converters
-from tests.predict.common import ANSWERS, TIMM, apart
+from tests.predict.common import ANSWERS, PICTURES, TIMM, apart
 from tests.predict.test_embed import content, rows_of
 from tests.saving.backends import backend_param
 
@@ -71,6 +71,9 @@ def test_a_keras_file_says_what_timm_says(tmp_path, backend):
     rows = rows_of(tmp_path / "rows")
     for name, answer in ANSWERS.items():
         assert apart(rows[name], answer["exact"]["features"]) < 2e-5, name
+    seen = converters.attention(TIMM, sorted(PICTURES.iterdir())[0])
+    assert apart(told["maps"], [seen.attention, seen.rollout]) < 1e-6
+    assert np.ptp(seen.rollout) > 1e-3
     assert f"Keras runs on {backend} in this process" in told["other"]
     # With its preprocessing inside it is the same model: the same bits, and an
     # embedding that one began the other goes on with.

@@ -118,7 +118,7 @@ def _view(picture: Picture) -> PictureView:
             one, two, delta = (_middle(x, axis) for x in (a, b, apart))
         height, width = given.shape[1:]
         panels = (
-            ("input", "input", _gray_or_colour(given)),
+            ("input", "input", gray_or_colour(given)),
             ("A", "attention of A", _coloured(one, "viridis", 0.0, top)),
             ("B", "attention of B", _coloured(two, "viridis", 0.0, top)),
             ("difference", "B minus A", _coloured(delta, "PuOr", -most, most)),
@@ -147,7 +147,7 @@ def _unit(
     return np.clip(np.nan_to_num(scaled, posinf=0.0, neginf=0.0), 0.0, 1.0)
 
 
-def _gray_or_colour(image: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
+def gray_or_colour(image: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
     """(C, H, W) to 8 bit (H, W) or (H, W, 3): three channels are red, green, blue."""
     step = -(-max(image.shape[1:]) // LONGEST)
     image = image[:, ::step, ::step]

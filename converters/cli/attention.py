@@ -1,0 +1,65 @@
+"""`vit-duet attention`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from converters.cli.common import (
+    Changes,
+    Config,
+    Force,
+    From,
+    Json,
+    Prefix,
+    Preset,
+    Source,
+    refusals,
+)
+from converters.cli.predict import Backend, Device
+
+
+def attention(
+    model: Source,
+    input_: Annotated[
+        Path,
+        typer.Argument(metavar="INPUT", help="A picture, a volume or an array."),
+    ],
+    out: Annotated[
+        Path, typer.Argument(help="A .png to draw, or a .npz for the numbers.")
+    ],
+    config: Config = None,
+    preset: Preset = None,
+    changes: Changes = None,
+    from_: From = None,
+    prefix: Prefix = None,
+    backend: Backend = None,
+    device: Device = "cpu",
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Draw what a model attends to: in its last block, and through all (rollout).
+
+    The input is read and prepared as predict does; a volume is shown in three slices.
+    """
+    from converters.deploy.attending.run import attention as run
+    from converters.dialects.asked import parse_changes
+
+    with refusals(as_json):
+        report = run(
+            model,
+            input_,
+            out,
+            config=config,
+            preset=preset,
+            changes=parse_changes(changes or []),
+            from_dialect=from_,
+            prefix=prefix,
+            backend=backend,
+            device=device,
+            force=force,
+        )
+    typer.echo(json.dumps(report.to_dict()) if as_json else str(report))
