@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -24,6 +23,7 @@ from converters.dialects.reading import RawFile
 from converters.engine import Pipe, Source, TensorInfo, Watched, fingerprint
 from converters.errors import ConversionError, Issue, fold, printable
 from converters.files import Raw, Reader, format_of
+from converters.html_table import html_table
 from converters.raw_input import WHOLE
 from vit_config import ViTConfig
 
@@ -141,12 +141,7 @@ class Inspection:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{html.escape(label)}</th>"
-            f"<td style='text-align:left'>{html.escape(text)}</td></tr>"
-            for label, text in self._rows()
-        )
-        return f"<table>{rows}</table>"
+        return html_table(self._rows())
 
 
 def inspect(

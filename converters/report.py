@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from converters.audit import preprocessing, takes
 from converters.errors import printable
+from converters.html_table import html_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -217,9 +217,4 @@ class ConversionReport:
         return "\n".join(f"{label:<12} {text}" for label, text in self._rows())
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{html.escape(label)}</th>"
-            f"<td style='text-align:left'>{html.escape(text)}</td></tr>"
-            for label, text in self._rows()
-        )
-        return f"<table>{rows}</table>"
+        return html_table(self._rows())

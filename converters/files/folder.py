@@ -52,6 +52,20 @@ def check_folder(target: Path, sources: tuple[Path, ...], force: bool) -> None:
             file=target,
             hint="Choose a new folder, or take them out first.",
         )
+    check_replaced(target, bool(held), force)
+
+
+def check_replaced(target: Path, held: bool, force: bool) -> None:
+    """Refuses to replace a folder unasked, or where nothing can be written.
+
+    Args:
+        target: The folder.
+        held: Whether something is in it.
+        force: Whether it may be replaced.
+
+    Raises:
+        ConversionError: If so.
+    """
     if held and not force:
         raise refusal(
             "exists already and is not empty",

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from converters.errors import printable, refusal
 from converters.files.atomic import check_output, sync
+from converters.files.folder import check_replaced
 
 VERSION = "1"
 """TensorFlow Serving loads the highest number in a model's folder."""
@@ -70,14 +71,7 @@ def _check_folder(target: Path, sources: tuple[Path, ...], force: bool) -> None:
             file=target,
             hint="Choose a new folder, or take it out first.",
         )
-    if held and not force:
-        raise refusal(
-            "exists already and is not empty",
-            file=target,
-            hint="Replace it with --force, or force=True.",
-        )
-    if not os.access(target.parent, os.W_OK):
-        raise refusal("its folder cannot be written to", file=target)
+    check_replaced(target, bool(held), force)
 
 
 @contextmanager

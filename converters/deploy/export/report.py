@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 from converters.deploy.export.contents import Format, Signature
 from converters.errors import printable
+from converters.html_table import html_table
 from vit_config import ViTConfig
 
 
@@ -163,9 +163,4 @@ class ExportReport:
         return "\n".join(f"{label:<15} {text}" for label, text in self._rows())
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{html.escape(label)}</th>"
-            f"<td style='text-align:left'>{html.escape(text)}</td></tr>"
-            for label, text in self._rows()
-        )
-        return f"<table>{rows}</table>"
+        return html_table(self._rows())
