@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from converters.arguments import check_flag, check_path, check_text, patterns, wrong
 from converters.checking import Checked, checked
+from converters.deploy.card.place import beside, check_card, write_card
 from converters.dialects.asked import Asked
 from converters.dialects.folders import parts_of
 from converters.dialects.opening import open_source, path_of
@@ -69,6 +70,7 @@ def convert(
     max_shard_size: str | int | None = None,
     with_preprocessing: bool | None = None,
     white: float | None = None,
+    card: bool = True,
     force: bool = False,
     verify: Verify | None = None,
     progress: Progress | None = None,
@@ -127,6 +129,8 @@ def convert(
             and has to say all of it. None: if the source is such a model.
         white: What white is in float images that it takes, 1.0 or 255.0; None: it
             takes 8 bits only, or what the source took.
+        card: With `with_preprocessing`, write a model card beside the target, too:
+            `<target>.README.md`.
         force: Replace a target that exists.
         verify: `"weights"`: the bits of all weights; `"logits"`: these, and the outputs
             of a Keras file, which needs torch and Keras; `"none"`: nothing, the file
@@ -151,6 +155,10 @@ def convert(
     kind = check_target(target, to_dialect, max_shard_size)
     folder = kind in FOLDERS
     check_asked(kind, target, with_preprocessing, white)
+    check_flag("card", card)
+    card_path = beside(target) if with_preprocessing and card else None
+    if card_path is not None:
+        check_card(card_path)
     if folder:
         check_folder(target, (origin,), force)
     else:
@@ -220,7 +228,7 @@ def convert(
                 backend=backend,
                 tick=tick,
             )
-        return replace(
+        report = replace(
             report,
             source_format=reader.format,
             source_dialect=reader.dialect,
@@ -230,6 +238,11 @@ def convert(
             steps=(*reader.steps, *found.steps),
             seconds=time.perf_counter() - start,
         )
+    if card_path is not None:
+        from converters.deploy.card.text import card_of_conversion
+
+        write_card(card_path, card_of_conversion(report))
+    return report
 
 
 def load_config(config: ConfigLike | None) -> ViTConfig | None:

@@ -120,6 +120,13 @@ def convert(
         Optional[float],  # noqa: UP045
         typer.Option(help="What white is in float images that it takes: 1 or 255."),
     ] = None,
+    card: Annotated[
+        bool,
+        typer.Option(
+            "--card/--no-card",
+            help="With --with-preprocessing, write a model card beside it, too.",
+        ),
+    ] = True,
     output: options.Output = None,
     num_classes: options.NumClasses = None,
     in_chans: options.InChans = None,
@@ -152,6 +159,7 @@ def convert(
             prefix=prefix,
             with_preprocessing=with_preprocessing,
             white=white,
+            card=card,
             output=output,
             num_classes=num_classes,
             in_chans=in_chans,

@@ -48,10 +48,15 @@ def export(
     tokens: Annotated[
         bool, typer.Option("--tokens", help="Give all tokens, too.")
     ] = False,
+    card: Annotated[
+        bool,
+        typer.Option("--card/--no-card", help="Write a model card, README.md, too."),
+    ] = True,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Write a model that runs without us; it is run before it gets its name."""
+    from converters.deploy.card.text import client_call, serving_commands
     from converters.deploy.export.run import export as run
     from converters.dialects.asked import parse_changes
 
@@ -67,6 +72,13 @@ def export(
             prefix=prefix,
             tokens=tokens,
             force=force,
+            card=card,
             progress=tell,
         )
-    typer.echo(report.to_json() if as_json else str(report))
+    if as_json:
+        typer.echo(report.to_json())
+        return
+    typer.echo(str(report))
+    for command in serving_commands(report):
+        typer.echo(f"{'serve with':<15} {command}")
+    typer.echo(f"{'and call':<15} {client_call(report)}")

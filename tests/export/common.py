@@ -97,7 +97,8 @@ def saved_model(factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
         inside = target.with_name("pipeline.keras")
         inside.parent.mkdir()
         write_model(source, pictured(labels=LABELS))
-        convert(source, inside, with_preprocessing=True, white=1, verify="weights")
+        asked = {"with_preprocessing": True, "white": 1, "verify": "weights"}
+        convert(source, inside, card=False, **asked)
         words = ["export", inside, target, "--format", "saved_model", "--tokens"]
         done = CliRunner().invoke(app, [*map(str, words), "--json"])
         assert done.exit_code == 0, done.output

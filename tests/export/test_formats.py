@@ -38,7 +38,8 @@ def exported(folder: Path, kind: str) -> tuple[Path, converters.ExportReport]:
     target = folder / f"model{SUFFIXES[kind]}"
     report = converters.export(source, target, format=kind)
     assert report.ok
-    assert {path.name for path in folder.iterdir()} == {source.name, target.name}
+    card = f"{target.name}.README.md"
+    assert {path.name for path in folder.iterdir()} == {source.name, target.name, card}
     assert report.files == {target.name: target.stat().st_size}
     text = target.read_bytes()
     for where in (str(folder).encode(), b"site-packages", b"torch_served.py"):

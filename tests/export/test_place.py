@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 import converters
 from converters import ConversionError
 from converters.cli.app import app
+from converters.deploy.card.place import MARK
 from converters.deploy.export import run
 from converters.deploy.export.place import check_place, files_of, placed
 from converters.errors import refusal
@@ -63,6 +64,17 @@ def test_nothing_is_left_of_what_failed(tmp_path, kind, error):
         make(made, kind)
         raise error
     assert content(target) == "old" and names(tmp_path) == [target.name]
+
+
+def test_a_card_of_the_users_own_is_never_replaced(tmp_path):
+    target = tmp_path / NAMES["saved_model"]
+    make(target, "saved_model", "old")
+    card = target / "README.md"
+    card.write_text("mine")
+    with pytest.raises(ConversionError, match=r'"README\.md"'):
+        check_place(target, "saved_model", (), True)
+    card.write_text(f"---\n---\n{MARK}\n")
+    check_place(target, "saved_model", (), True)
 
 
 @pytest.mark.parametrize("kind", NAMES)

@@ -108,6 +108,8 @@ def test_the_folder_is_what_tensorflow_serving_loads(exported):
     assets = version / "assets"
     assert (assets / "labels.txt").read_text("utf-8").splitlines() == list(LABELS)
     assert (assets / "config.json").read_text("utf-8") == MODEL.to_json()
+    card = (target / "README.md").read_text("utf-8")
+    assert "## Verdict\n\nPassed." in card and "<code>serve\\_bytes</code>" in card
     holds = b"".join(p.read_bytes() for p in target.rglob("*") if p.is_file())
     for where in (str(target.parent).encode(), b"site-packages", b"/home/"):
         assert where not in holds

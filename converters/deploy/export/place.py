@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from converters.deploy.card.place import NAME, is_ours
 from converters.errors import printable, refusal
 from converters.files.atomic import check_output, sync
 from converters.files.folder import check_replaced
@@ -16,7 +17,7 @@ from converters.files.folder import check_replaced
 VERSION = "1"
 """TensorFlow Serving loads the highest number in a model's folder."""
 
-CARD = "README.md"
+CARD = NAME
 
 SUFFIXES = {"onnx": ".onnx", "litert": ".tflite", "torch": ".pt2"}
 """Of the formats that are one file."""
@@ -65,6 +66,8 @@ def _check_folder(target: Path, sources: tuple[Path, ...], force: bool) -> None:
     others = [name for name in held if name not in (VERSION, CARD)]
     if VERSION in held and not (target / VERSION / "saved_model.pb").is_file():
         others.append(VERSION)
+    if CARD in held and not is_ours(target / CARD):
+        others.append(CARD)
     if others:
         raise refusal(
             f'holds what is no exported model: "{printable(others[0])}"',

@@ -5,15 +5,22 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from converters.arguments import check_flag, check_path, wrong
 from converters.checking import Checked, checked
 from converters.conversion import ConfigLike, PathLike, origin_of
+from converters.deploy.card.place import (
+    beside as card_beside,
+    check_card,
+    write_card,
+)
+from converters.deploy.card.text import card_of_export
 from converters.deploy.export.contents import Contents, Format
 from converters.deploy.export.parity import cases, judged
-from converters.deploy.export.place import check_place, files_of, placed
+from converters.deploy.export.place import CARD, check_place, files_of, placed
 from converters.deploy.export.report import ExportReport
 from converters.dialects.asked import Asked
 from converters.dialects.folders import parts_of
@@ -60,6 +67,7 @@ def export(
     prefix: str | None = None,
     tokens: bool = False,
     force: bool = False,
+    card: bool = True,
     progress: Callable[[str], None] | None = None,
 ) -> ExportReport:
     """Writes a model as SavedModel, ONNX, LiteRT or a program of `torch.export`.
@@ -81,6 +89,8 @@ def export(
         prefix: What stands before the model's names in the source; found if None.
         tokens: Give all tokens, too, besides the pooled vector and the head's output.
         force: Replace an artifact that exists.
+        card: Write a model card, too: `README.md` in the folder, or beside a file
+            `<file>.README.md`.
         progress: Called with a few words as the work goes on.
 
     Raises:
@@ -93,11 +103,15 @@ def export(
     check_path("target", target)
     check_flag("tokens", tokens)
     check_flag("force", force)
+    check_flag("card", card)
     if format not in get_args(Format):
         raise wrong("format", format, f"one of {', '.join(get_args(Format))}")
     tell = progress or (lambda text: None)
     origin, target = origin_of(source), Path(target)
     check_place(target, format, parts_of(origin), force)
+    beside = format != "saved_model"
+    if card and beside:
+        check_card(card_beside(target))
     require({"torch": "torch", **NEEDED[format]})
     asked = Asked(from_dialect, prefix, config, preset, changes or {})
     tell("reading the model")
@@ -119,25 +133,30 @@ def export(
                     said = _made(contents, made, model, Path(name), tell)
                 except ProcessError as error:
                     raise refusal(str(error), file=target) from None
-                files = files_of(made)
-        return ExportReport(
-            source=origin,
-            target=target,
-            format=format,
-            source_format=reader.format,
-            source_dialect=reader.dialect,
-            config=found.config,
-            fingerprint=contents.fingerprint,
-            dtype=found.dtype,
-            tensors=len(found.digests),
-            parameters=found.parameters,
-            signatures=contents.signatures(),
-            probabilities=contents.probabilities,
-            notes=contents.notes(),
-            files=files,
-            seconds=time.perf_counter() - start,
-            **said,
-        )
+                report = ExportReport(
+                    source=origin,
+                    target=target,
+                    format=format,
+                    source_format=reader.format,
+                    source_dialect=reader.dialect,
+                    config=found.config,
+                    fingerprint=contents.fingerprint,
+                    dtype=found.dtype,
+                    tensors=len(found.digests),
+                    parameters=found.parameters,
+                    signatures=contents.signatures(),
+                    probabilities=contents.probabilities,
+                    notes=contents.notes(),
+                    files={},
+                    seconds=time.perf_counter() - start,
+                    **said,
+                )
+                if card and not beside:
+                    (made / CARD).write_text(card_of_export(report), encoding="utf-8")
+                report = replace(report, files=files_of(made))
+        if card and beside:
+            write_card(card_beside(target), card_of_export(report))
+        return report
 
 
 def _check_size(found: Checked, kind: Format, target: Path) -> None:

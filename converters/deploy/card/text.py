@@ -1,0 +1,260 @@
+"""A model card: YAML in front, then words; read by `huggingface_hub.ModelCard`.
+
+Values in front are JSON, which YAML takes as it is. What comes from a model's config is
+escaped: a label cannot become a link or a heading.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from converters.audit import audit
+from converters.deploy.card.place import MARK
+from converters.deploy.runtime.known import NAMES
+from converters.deploy.serving import calls
+from converters.parity.page.markup import code, escaped, table
+
+if TYPE_CHECKING:
+    from converters.deploy.export.report import ExportReport
+    from converters.report import ConversionReport
+    from vit_config import ViTConfig
+
+LIBRARIES = {
+    "saved_model": "tensorflow",
+    "onnx": "onnx",
+    "litert": "litert",
+    "torch": "pytorch",
+}
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+LICENCE = re.compile(r"[a-z0-9.-]+")
+SHOWN = 20
+"""Labels that are listed."""
+
+
+def card_of_export(report: ExportReport) -> str:
+    """The card of an exported artifact.
+
+    Args:
+        report: What was exported.
+    """
+    name = report.target.name
+    figures = [
+        (
+            code(one.signature),
+            code(one.output),
+            str(one.inputs),
+            f"{one.ratio:.2f}",
+            f"{one.limit:g}",
+            f"{one.max_difference:.2g}",
+        )
+        for one in report.parity
+    ]
+    head = ("signature", "output", "inputs", "error / noise", "limit", "max difference")
+    verdict = "Passed." if report.ok else "Not passed."
+    proof = (
+        f"{verdict} Before it had its name the artifact was run by its own runtime, "
+        "in a process without vit-duet's models and without Keras, in batches of "
+        f"{', '.join(map(str, report.batches))}, and held against the PyTorch model "
+        "of the same weights in float64. The figure is its error over that of PyTorch "
+        f"in float32.\n\n{table(head, figures)}"
+    )
+    parts = [
+        _front(report.config, LIBRARIES[report.format], report.format),
+        f"# {escaped(name)}",
+        f"A Vision Transformer as {NAMES[report.format]}, of "
+        f"{report.parameters:,} parameters, converted by vit-duet.",
+        _section("Use", f"```python\n{usage(report)}```"),
+        _section("Inputs and outputs", _signatures(report)),
+        _section("Preprocessing and origin", _audit(report.config)),
+        _labels(report.config),
+        _section("Verdict", proof),
+        _section("Serve", _serving(report)),
+        _section("Versions", _versions(report.versions, report.fingerprint)),
+    ]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def card_of_conversion(report: ConversionReport) -> str:
+    """The card of a Keras model that takes inputs as they are.
+
+    Args:
+        report: What was converted.
+    """
+    from converters.audit import takes
+
+    name = report.target.name
+    proof = (
+        f"All {report.proved} tensors were read back from the written file, bit by bit."
+        if report.proved
+        else "NOT CHECKED: no proof was asked for."
+    )
+    if report.outputs is not None:
+        proof += f"\n\nOutputs against PyTorch's: {escaped(report.outputs)}."
+    inputs = f"It takes {escaped(takes(report.config, report.raw))}."
+    parts = [
+        _front(report.config, "keras", "keras"),
+        f"# {escaped(name)}",
+        f"A Vision Transformer for Keras, of {report.parameters:,} parameters, with "
+        "its preprocessing inside, converted by vit-duet.",
+        _section(
+            "Use",
+            "```python\nimport keras_vit\n"
+            f"model = keras_vit.load_model({json.dumps(name)})\n"
+            "outputs = model(x)  # x: inputs as they are\n```",
+        ),
+        _section("Inputs", inputs),
+        _section("Preprocessing and origin", _audit(report.config)),
+        _labels(report.config),
+        _section("Verdict", proof),
+        _section("Versions", _versions({}, report.fingerprint)),
+    ]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def usage(report: ExportReport) -> str:
+    """Lines of Python that run the artifact where it lies, on zeros."""
+    takes = report.signatures[0].inputs[0]
+    shape = (1, *takes.shape[1:])
+    name = report.target.name
+    match report.format:
+        case "saved_model":
+            path = json.dumps(f"{name}/1")
+            return (
+                "import tensorflow as tf\n"
+                f'model = tf.saved_model.load({path}).signatures["serving_default"]\n'
+                f"outputs = model({takes.name}=tf.zeros({shape}))\n"
+            )
+        case "onnx":
+            return (
+                "import numpy as np, onnxruntime\n"
+                f"session = onnxruntime.InferenceSession({json.dumps(name)})\n"
+                "outputs = session.run(None, "
+                f'{{"{takes.name}": np.zeros({shape}, "float32")}})\n'
+            )
+        case "litert":
+            return (
+                "import numpy as np\n"
+                "from ai_edge_litert.interpreter import Interpreter\n"
+                f"run = Interpreter({json.dumps(name)}).get_signature_runner()\n"
+                f'outputs = run({takes.name}=np.zeros({shape}, "float32"))\n'
+            )
+        case _:
+            return (
+                "import torch\n"
+                f"model = torch.export.load({json.dumps(name)}).module()\n"
+                f"outputs = model(torch.zeros({shape}))\n"
+            )
+
+
+def serving_commands(report: ExportReport) -> list[str]:
+    """Commands that serve an artifact; it lies where they are given."""
+    found = []
+    if report.format == "saved_model":
+        found.append(calls.docker(str(report.target), _name(report)))
+    return [*found, calls.command(str(report.target))]
+
+
+def client_call(report: ExportReport) -> str:
+    """A call of it from a shell."""
+    return calls.curl(calls.URL.format(name=_name(report)), _inputs(report))
+
+
+def _serving(report: ExportReport) -> str:
+    target = report.target.name
+    lines = [calls.command(target)]
+    if report.format == "saved_model":
+        lines.insert(0, calls.docker(target, _name(report)))
+    url = calls.URL.format(name=_name(report))
+    return (
+        "One of\n\n```bash\n" + "\n# or\n".join(lines) + "\n```\n\nthen\n\n```bash\n"
+        f"{calls.curl(url, _inputs(report))}\n```\n\nor\n\n```python\n"
+        f"{calls.python(url, _inputs(report))}```"
+    )
+
+
+def _name(report: ExportReport) -> str:
+    name = report.target.name
+    if report.format != "saved_model":
+        name = name.removesuffix(report.target.suffix)
+    return re.sub(r"[^\w.-]", "-", name, flags=re.ASCII)
+
+
+def _inputs(report: ExportReport) -> dict[str, list[str]]:
+    return {one.name: [x.name for x in one.inputs] for one in report.signatures}
+
+
+def _front(config: ViTConfig, library: str, kind: str) -> str:
+    source = config.source
+    found: dict[str, object] = {"library_name": library}
+    licence = (source.licence if source else None) or ""
+    if LICENCE.fullmatch(licence.lower()):
+        found["license"] = licence.lower()
+    elif licence:
+        found |= {"license": "other", "license_name": licence}
+    if config.spatial_dims == 2 and not config.num_classes:
+        found["pipeline_tag"] = "image-feature-extraction"
+    elif config.spatial_dims == 2 and config.problem_type in _CLASSES:
+        found["pipeline_tag"] = "image-classification"
+    name = ((source.name if source else None) or "").removeprefix("hf://")
+    if HUB_ID.fullmatch(name):
+        found["base_model"] = name
+    dims = "3d" if config.spatial_dims == 3 else "2d"
+    found["tags"] = ["vision-transformer", "vit-duet", dims, kind]
+    lines = [f"{key}: {json.dumps(value)}" for key, value in found.items()]
+    return "\n".join(["---", *lines, "---", "", MARK])
+
+
+_CLASSES = ("single_label", "multi_label")
+
+
+def _section(title: str, body: str) -> str:
+    return f"## {title}\n\n{body}"
+
+
+def _signatures(report: ExportReport) -> str:
+    parts = []
+    for one in report.signatures:
+        rows = [
+            (side, code(x.name), x.dtype, _axes(x.shape), escaped(x.what))
+            for side, tensors in (("in", one.inputs), ("out", one.outputs))
+            for x in tensors
+        ]
+        head = ("", "name", "type", "shape", "what")
+        parts.append(
+            f"{code(one.name)}, preprocessing {escaped(one.says, 1000)}\n\n"
+            f"{table(head, rows)}"
+        )
+    notes = "\n".join(f"- {escaped(note)}" for note in report.notes)
+    return "\n\n".join([*parts, *filter(None, [notes])])
+
+
+def _axes(shape: tuple[int | str, ...]) -> str:
+    return f"({', '.join(map(str, shape))})"
+
+
+def _audit(config: ViTConfig) -> str:
+    rows = [row for row in audit(config) if row[0] != "labels"]
+    return "\n".join(f"- {title}: {escaped(text, 1000)}" for title, text in rows)
+
+
+def _labels(config: ViTConfig) -> str:
+    if config.labels is None:
+        return _section("Labels", "Not stated.") if config.num_classes else ""
+    shown = [f"{i}. {escaped(one)}" for i, one in enumerate(config.labels[:SHOWN])]
+    more = len(config.labels) - SHOWN
+    if more > 0:
+        shown.append(f"\n... and {more} more, in the config inside the model.")
+    return _section("Labels", "\n".join(shown))
+
+
+def _versions(versions: Mapping[str, str], fingerprint: str) -> str:
+    from converters.version import producer
+
+    rows: Iterable[tuple[str, str]] = versions.items()
+    lines = [f"- {escaped(name)} {escaped(version)}" for name, version in rows]
+    own = f"- {escaped(producer())}"
+    stated = f"- fingerprint of the weights: {code(fingerprint)}"
+    return "\n".join([own, *lines, stated])

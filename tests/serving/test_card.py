@@ -1,0 +1,172 @@
+"""The card beside a model: its front matter, its words, and lines that run."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from converters import ConversionError, convert
+from converters.deploy.card.place import beside, check_card, write_card
+from converters.deploy.card.text import card_of_export, client_call, serving_commands
+from converters.deploy.export.contents import FORMATS, Contents
+from converters.deploy.export.report import ExportReport, Figure
+from tests.cases import CASES
+from tests.export.common import LABELS, needs, pictured, write_model
+
+MODEL = pictured(
+    labels=LABELS,
+    source={
+        "name": "timm/vit_tiny.augreg",
+        "licence": "Apache-2.0",
+        "pretraining_data": "ImageNet-21k",
+    },
+)
+NAMES = {
+    "saved_model": "served",
+    "onnx": "m.onnx",
+    "litert": "m.tflite",
+    "torch": "m.pt2",
+}
+
+
+def report(config, kind="saved_model", folder=Path()) -> ExportReport:
+    held = Contents(config, kind, False, "f" * 64, "float32")
+    figure = Figure("serving_default", "logits", 64, 1.04, 1.1, 3e-7, 2.0)
+    return ExportReport(
+        source=Path("secret/in.safetensors"),
+        target=folder / NAMES[kind],
+        format=kind,
+        source_format="safetensors",
+        source_dialect="",
+        config=config,
+        fingerprint=held.fingerprint,
+        dtype="float32",
+        tensors=32,
+        parameters=18267,
+        signatures=held.signatures(),
+        probabilities=held.probabilities,
+        notes=held.notes(),
+        parity=(figure,),
+        batches=(1, 3, 60),
+        versions={"tensorflow": "2.21.0"},
+        files={},
+        seconds=1.0,
+    )
+
+
+def front(card: str):
+    """What the hub's own reader makes of it."""
+    hub = pytest.importorskip("huggingface_hub", reason="the extra `hub` is missing")
+    return hub.ModelCard(card)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_the_hub_reads_the_front_matter(kind):
+    found = front(card_of_export(report(MODEL, kind)))
+    data = found.data.to_dict()
+    assert data["license"] == "apache-2.0"
+    assert data["base_model"] == "timm/vit_tiny.augreg"
+    assert data["pipeline_tag"] == "image-classification"
+    assert {"vit-duet", "2d", kind} <= set(data["tags"])
+    assert "license" not in found.text and "1.04" in found.text
+
+
+@pytest.mark.parametrize(
+    "source, expected",
+    [
+        (None, {}),
+        ({"licence": "my own: #1"}, {"license": "other", "license_name": "my own: #1"}),
+        ({"name": "a file of ours"}, {}),
+    ],
+)
+def test_the_front_matter_says_no_more_than_the_source(source, expected):
+    data = front(card_of_export(report(pictured(source=source)))).data.to_dict()
+    data = {key: data.get(key) for key in ("license", "license_name", "base_model")}
+    assert {key: value for key, value in data.items() if value} == expected
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("kind", FORMATS)
+def test_the_words_are_those_of_the_artifact(case, kind):
+    config = CASES[case]
+    given = report(config, kind)
+    text = card_of_export(given)
+    for signature in given.signatures:
+        for tensor in (*signature.inputs, *signature.outputs):
+            assert f"<code>{tensor.name}</code>" in text.replace("\\_", "_")
+    for heading in ("Use", "Preprocessing and origin", "Verdict", "Serve", "Versions"):
+        assert f"\n## {heading}\n" in text
+    assert "UNKNOWN" in text  # these cases say of no source
+    assert "f" * 64 in text and "| 1.04 | 2 |" in text
+    assert "secret" not in text
+    classes = bool(config.num_classes)
+    assert ("\n## Labels\n" in text) == classes
+    assert ("image-classification" in text) == (
+        classes and config.problem_type == "single_label"
+    )
+
+
+def test_a_label_cannot_become_a_link_or_an_image():
+    labels = ("[x](http://evil.example)", "![y](z)", "a\n# b <img src=q>")
+    text = card_of_export(report(pictured(labels=labels)))
+    for wrong in (r"(?<!\\)\]\(", "http://evil", r"!\[y", r"\n# b", "<img"):
+        assert not re.search(wrong, text), wrong
+
+
+def test_commands_name_the_artifact_as_the_user_did():
+    given = report(MODEL, folder=Path("out put"))
+    docker, ours = serving_commands(given)
+    assert "\"$PWD\"/'out put/served':/models/served:ro" in docker
+    assert ours == "vit-duet serve 'out put/served'"
+    assert "serve_bytes" in client_call(given)
+    (only,) = serving_commands(report(MODEL, "onnx"))
+    assert only == "vit-duet serve m.onnx"
+    assert client_call(report(MODEL, "onnx")).endswith("/v1/models/m/metadata")
+
+
+def test_the_lines_of_use_run_where_the_file_lies(tmp_path, monkeypatch):
+    needs("torch")
+    from converters.deploy.export.torch_file import write
+
+    given = report(MODEL, "torch")
+    source = write_model(tmp_path / "in.safetensors", MODEL)
+    write(tmp_path / "m.pt2", source, Contents(MODEL, "torch", False, "f", "float32"))
+    (lines,) = re.findall(r"## Use\n\n```python\n(.*?)```", card_of_export(given), re.S)
+    monkeypatch.chdir(tmp_path)
+    found = {}
+    exec(lines, found)
+    assert found["outputs"]["logits"].shape == (1, 3)
+    assert np.isfinite(found["outputs"]["embedding"].detach().numpy()).all()
+
+
+def test_only_our_own_cards_are_written_anew(tmp_path):
+    card = beside(tmp_path / "m.onnx")
+    assert card.name == "m.onnx.README.md"
+    check_card(card)
+    write_card(card, card_of_export(report(MODEL, "onnx")))
+    check_card(card)
+    card.write_text("mine")
+    with pytest.raises(ConversionError, match="--no-card"):
+        check_card(card)
+    assert card.read_text() == "mine"
+
+
+def test_a_model_with_preprocessing_inside_gets_one_unless_told_not_to(tmp_path):
+    needs("keras")
+    source = write_model(tmp_path / "in.safetensors", MODEL)
+    asked = {"with_preprocessing": True, "white": 1.0, "verify": "weights"}
+    convert(source, tmp_path / "none.keras", card=False, **asked)
+    convert(source, tmp_path / "plain.keras", verify="weights")
+    assert not list(tmp_path.glob("*.md"))
+    convert(source, tmp_path / "m.keras", **asked)
+    text = (tmp_path / "m.keras.README.md").read_text("utf-8")
+    assert "images as they are, (B, any, any, 3), uint8, or float with white 1" in text
+    assert "read back from the written file, bit by bit" in text
+    assert "ImageNet-21k" in text and "Kröte" in text
+    (tmp_path / "o.keras.README.md").write_text("mine")
+    with pytest.raises(ConversionError, match=r"o\.keras\.README\.md"):
+        convert(source, tmp_path / "o.keras", **asked)
+    assert not (tmp_path / "o.keras").exists()
