@@ -30,6 +30,7 @@ KERAS_NAMES = {
         "split_patches",  # torch transposes any number of axes
     },
     "init.py": {"loading", "no_init"},
+    "preprocess_volume.py": {"rank_of", "tables_of"},  # graphs of no fixed size
     "pos_embed.py": {"expand"},  # a method of torch's tensors
 }
 """Classes and functions that only the Keras twin has."""
@@ -37,7 +38,11 @@ KERAS_NAMES = {
 KERAS_METHODS = {
     *("build", "get_config", "from_config"),
     *("used_bias", "quantize"),  # Linear: LoRA and quantisation are Keras' own
-    *("compute_output_shape", "matrices"),  # Preprocess: images of no fixed size
+    *(
+        "check",
+        "compute_output_shape",
+        "matrices",
+    ),  # Preprocess: images of no fixed size
     "_add_token",  # torch makes a Parameter in one expression
 }
 TORCH_METHODS = {
@@ -58,7 +63,7 @@ ARGUMENT_NAMES = {"in_features": None, "out_features": "units", "bias": "use_bia
 
 KERAS_ATTRIBUTES = {
     "config",  # needed by build
-    "_guard",
+    *("_guard", "built"),
 }
 TORCH_ATTRIBUTES = {
     "grad_checkpointing",
