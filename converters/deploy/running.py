@@ -180,10 +180,10 @@ def _choose(backend: str | None) -> None:
         ConversionError: If there is no such backend, or Keras runs on another.
         MissingExtraError: If it is not installed.
     """
-    from converters.parity.process import ProcessError, chosen_backend
+    from converters.parity.process import BACKENDS, ProcessError, chosen_backend
 
     loaded = sys.modules.get("keras")
-    if loaded is not None:
+    if loaded is not None and (backend is None or backend in BACKENDS):
         running = loaded.backend.backend()
         if backend not in (None, running):
             raise refusal(

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import h5py
@@ -26,7 +27,8 @@ from tests.converters.cases import (
     write_canonical,
 )
 
-pytest.importorskip("keras")
+if find_spec("keras") is None:
+    pytest.skip("keras: not installed", allow_module_level=True)
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = CASES["classes"]

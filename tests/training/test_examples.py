@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from tests.saving.backends import ROOT
+from tests.saving.backends import ROOT, why_not
 
-pytest.importorskip("torch")
-pytest.importorskip("keras")
+if reason := why_not("torch"):  # without importing Keras here
+    pytest.skip(reason, allow_module_level=True)
 pytest.importorskip("sklearn")
 pytest.importorskip("nibabel")
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.saving.backends import ROOT
+from tests.saving.backends import ROOT, why_not
 
-pytest.importorskip("torch")
-pytest.importorskip("keras")
+if reason := why_not("torch"):  # without importing Keras here
+    pytest.skip(reason, allow_module_level=True)
 pytest.importorskip("matplotlib")
 pytest.importorskip("sklearn")
 
