@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,10 @@ import pytest
 from hypothesis import settings
 
 from converters import conversion
+
+# Each worker of pytest has processes of its own at work: with a thread for every core
+# in each of them they would wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Nothing here is about speed, and a busy machine takes a second for what takes a
 # millisecond; under CI=true hypothesis has no deadline either.

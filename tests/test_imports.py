@@ -76,7 +76,7 @@ def test_torch_vit_brings_no_other_framework():
     "backend",
     [
         pytest.param("tensorflow", marks=needs("keras", "tensorflow")),
-        pytest.param("jax", marks=needs("keras", "jax")),
+        pytest.param("jax", marks=[needs("keras", "jax"), pytest.mark.slow]),
     ],
 )
 def test_keras_vit_brings_no_torch(backend):

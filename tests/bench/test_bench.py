@@ -45,6 +45,7 @@ def saved(path: Path, seed: int = 0) -> Path:
 
 @needs_torch
 @pytest.mark.skipif(find_spec("keras") is None, reason="needs keras")
+@pytest.mark.slow
 def test_twins_take_turns_and_give_the_same(tmp_path: Path) -> None:
     model = saved(tmp_path / "model.safetensors")
     found = converters.bench(model, backends=("torch",), repeat=3, **SHORT)

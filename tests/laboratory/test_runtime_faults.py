@@ -48,7 +48,7 @@ BEGINS: dict[str, str] = {
 """The first tap that a fault of the code changes, by name or by family."""
 
 BACKENDS = [
-    backend_param("torch"),
+    backend_param("torch", marks=(pytest.mark.slow,)),
     backend_param("tensorflow", marks=(pytest.mark.slow,)),
     backend_param("jax", marks=(pytest.mark.slow,)),
 ]

@@ -25,7 +25,7 @@ from tests.saving.backends import backend_param
 from vit_config.weights import weight_table
 
 BACKENDS = [
-    backend_param("torch"),
+    backend_param("torch", marks=(pytest.mark.slow,)),
     backend_param("tensorflow", marks=(pytest.mark.slow,)),
 ]
 SOME = (

@@ -264,6 +264,7 @@ def test_a_wrong_activation_is_found_where_it_begins(broken: ParityReport) -> No
     assert set(forced) == {"blocks.0.mlp.act", "blocks.1.mlp.act"}
 
 
+@pytest.mark.slow
 def test_a_slightly_wrong_epsilon_is_named(tmp_path: Path) -> None:
     config = VOLUME.replace(norm_eps=1e-6)
     found = verify(

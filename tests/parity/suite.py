@@ -31,7 +31,7 @@ SAMPLE = (
 )
 """Cases that the default run looks at closely on tensorflow."""
 
-COMPILED_SAMPLE = ("distilled", "map_prefix", "all_prefixes", "qv_bias", "tanh_3d")
+COMPILED_SAMPLE = ("qv_bias", "tanh_3d")
 """Cases that the default run looks at on jax as well."""
 
 FULL = ("all_prefixes", "features_3d")

@@ -256,7 +256,13 @@ def test_processes_of_xdist_share_the_tests(
     assert len(workers) == 1
 
 
-@pytest.mark.parametrize("backend", [backend_param("tensorflow")])
+@pytest.mark.parametrize(
+    "backend",
+    [
+        backend_param("torch"),
+        backend_param("tensorflow", marks=(pytest.mark.slow,)),
+    ],
+)
 def test_models_are_asked_once_and_judged_part_by_part(
     vit: Path, run: Run, broken: None, calls: list[dict[str, Any]], backend: str
 ) -> None:

@@ -110,6 +110,7 @@ def test_the_printed_call_works_in_a_shell(served, tmp_path):
     assert '"predictions"' in done.stdout
 
 
+@pytest.mark.slow
 def test_its_url_passes_verification(served):
     source, _, text = served
     done = CliRunner().invoke(app, ["verify", str(source), url_of(text)])

@@ -101,6 +101,7 @@ def in_torch(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return short_run("finetune_torch", tmp_path_factory.mktemp("torch"))
 
 
+@pytest.mark.slow
 def test_what_was_tuned_in_keras_goes_back_to_hugging_face(in_keras) -> None:
     folder, text = in_keras
     assert "step         drop_optimizer" in text
