@@ -6,6 +6,7 @@ from keras import layers, ops
 from keras_vit.preprocess_volume import prepared
 from vit_config import ViTConfig
 from vit_config.preprocess import (
+    Axis,
     check_shape,
     check_white,
     matrix,
@@ -98,7 +99,11 @@ class Preprocess(layers.Layer):
             axes = plan.axes(*images.shape[1:3])
             return [matrix(axis, plan.interpolation) for axis in axes]
         height, width = (ops.cast(n, "int64") for n in ops.shape(images)[1:3])
-        axes = plan.axes(height, width, ops.maximum)
+        axes = [
+            # A squashed edge has a length that is known, in Python's own integers.
+            Axis(*(ops.cast(n, "int64") for n in axis.numbers), axis.kept)
+            for axis in plan.axes(height, width, ops.maximum)
+        ]
         return [weights(axis, plan.interpolation, ops) for axis in axes]
 
     def compute_output_shape(self, input_shape):

@@ -81,6 +81,11 @@ class Axis:
     start: Any
     kept: int
 
+    @property
+    def numbers(self) -> tuple[Any, Any, Any]:
+        """Those that depend on the image."""
+        return self.source, self.resized, self.start
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:

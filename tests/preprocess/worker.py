@@ -104,7 +104,19 @@ def whole_model(folder: Path) -> dict[str, Any]:
 
 def compiled() -> dict[str, Any]:
     """The layer in one graph for all sizes (tensorflow), or compiled (jax)."""
-    layer = keras_vit.Preprocess(config())
+    found = {}
+    for interpolation in ("bicubic", "nearest"):
+        for mode in ("center", "squash"):
+            layer = keras_vit.Preprocess(
+                config((8, 6), crop_mode=mode, interpolation=interpolation)
+            )
+            made = one_graph(layer)
+            found |= {f"compiled {interpolation} {mode} {k}": made[k] for k in made}
+    return found
+
+
+def one_graph(layer: Any) -> dict[str, Any]:
+    """What one graph gives for all sizes, and what the layer does without."""
     backend = keras.backend.backend()
     run: Any = layer
     if backend == "tensorflow":
@@ -119,8 +131,8 @@ def compiled() -> dict[str, Any]:
     found = {}
     for height, width in SIZES:
         image = ops.convert_to_tensor(picture(height, width)[None])
-        found[f"compiled {height} {width} eager"] = numpy(layer(image))
-        found[f"compiled {height} {width} graph"] = numpy(run(image))
+        found[f"{height} {width} eager"] = numpy(layer(image))
+        found[f"{height} {width} graph"] = numpy(run(image))
     return found
 
 
