@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from converters.deploy.attending.run import AttentionReport, attention
     from converters.deploy.bench.report import BenchReport
     from converters.deploy.bench.run import bench
-    from converters.deploy.embed import EmbedReport, embed
+    from converters.deploy.embed import embed
+    from converters.deploy.embedding.report import EmbedReport
     from converters.deploy.export.report import ExportReport
     from converters.deploy.export.run import export
     from converters.deploy.predict import predict
@@ -56,7 +57,7 @@ _HOMES = {
     "BenchReport": "deploy.bench.report",
     "ConversionError": "errors",
     "ConversionReport": "report",
-    "EmbedReport": "deploy.embed",
+    "EmbedReport": "deploy.embedding.report",
     "ExportReport": "deploy.export.report",
     "Inspection": "inspection",
     "Issue": "errors",

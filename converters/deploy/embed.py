@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from math import prod
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from converters.arguments import check_flag, check_path, wrong
 from converters.deploy.embedding.job import Job, begun_with, held
 from converters.deploy.embedding.listing import Listed, list_folder, stamp
+from converters.deploy.embedding.report import EmbedReport
 from converters.deploy.embedding.shards import Shard, write_shard
 from converters.deploy.embedding.threads import fixed_threads
 from converters.deploy.meaning import check_stated
@@ -27,7 +27,7 @@ from converters.deploy.media.picture import quiet
 from converters.deploy.predict import Progress, reason
 from converters.deploy.predictions import Failure
 from converters.deploy.running import Running, Source, load
-from converters.errors import ConversionError, Issue, named, printable, refusal
+from converters.errors import ConversionError, Issue, named, refusal
 from converters.version import VERSION
 from vit_config import ViTConfig
 
@@ -43,72 +43,6 @@ SHARD_BYTES = 64_000_000
 SHARD_FILES = 512
 """Files of a shard, at most: what a kill loses is the work on one."""
 FORMAT = 1
-
-
-@dataclass(frozen=True)
-class EmbedReport:
-    """What was embedded.
-
-    Attributes:
-        out: The folder that was written.
-        files: How many files there are.
-        rows: How many of them have a row.
-        unreadable: The others, and why.
-        shards: How many files hold the rows.
-        tensors: Shape of one row of each tensor.
-        resumed: Files that an earlier run had done.
-        library: What computed, with its version.
-        fingerprint: SHA-256 over the model's canonical weights.
-        seconds: Time that this run took.
-    """
-
-    out: Path
-    files: int
-    rows: int
-    unreadable: tuple[Failure, ...]
-    shards: int
-    tensors: Mapping[str, tuple[int, ...]]
-    resumed: int
-    library: str
-    fingerprint: str
-    seconds: float = field(compare=False)
-
-    def to_dict(self) -> dict[str, Any]:
-        """All fields as JSON types; of the folder only its name."""
-        return {
-            "ok": True,
-            "out": self.out.name,
-            "files": self.files,
-            "rows": self.rows,
-            "unreadable": [failure.to_dict() for failure in self.unreadable],
-            "shards": self.shards,
-            "tensors": {name: list(shape) for name, shape in self.tensors.items()},
-            "resumed": self.resumed,
-            "library": self.library,
-            "fingerprint": self.fingerprint,
-            "seconds": round(self.seconds, 3),
-        }
-
-    def __str__(self) -> str:
-        made = self.files - self.resumed
-        shapes = (
-            f"{name} {' x '.join(map(str, shape))}"
-            for name, shape in self.tensors.items()
-        )
-        rows = [
-            ("out", f"{printable(self.out.name)}: {self.shards} safetensors, an index"),
-            ("rows", f"{self.rows} of {self.files} files, each {', '.join(shapes)}"),
-            ("this run", f"{made} files in {self.seconds:.1f} s, loading included"),
-            ("by", self.library),
-            ("fingerprint", self.fingerprint),
-        ]
-        if self.resumed:
-            rows.insert(2, ("found", f"{self.resumed} files were done before"))
-        text = [f"{label:<12} {value}" for label, value in rows]
-        if self.unreadable:
-            text.append(f"{len(self.unreadable)} files could not be read:")
-            text += [f"  {printable(f.file, 400)}: {f.reason}" for f in self.unreadable]
-        return "\n".join(text)
 
 
 def embed(
