@@ -4,7 +4,9 @@
 
 Frameworks are imported once; each run is a fork, made before any thread is. A run is
 killed when it has made one more shard, or a while after; every third one in the midst
-of writing one, when half of its bytes are in the file. The report says how many shards
+of writing one, when half of its bytes are in the file. A run may write no more than
+that one shard: it waits at the next, so that a busy machine on which the kill comes
+late sees as many states of the work as an idle one. The report says how many shards
 there were at each kill.
 """
 
@@ -41,14 +43,27 @@ def torn(tensors: dict, path: Path, metadata: dict) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def started(model: Path, folder: Path, out: Path, tears: bool) -> int:
+def at_most(count: int):
+    """Writes `count` files, and waits for its end at the one after."""
+    save, left = safetensors.numpy.save_file, count
+
+    def write(tensors: dict, path: Path, metadata: dict) -> None:
+        nonlocal left
+        while not left:
+            signal.pause()
+        left -= 1
+        save(tensors, path, metadata)
+
+    return write
+
+
+def started(model: Path, folder: Path, out: Path, more: int, tears: bool) -> int:
     pid = os.fork()
     if pid:
         return pid
     status = 1
     try:
-        if tears:
-            safetensors.numpy.save_file = torn
+        safetensors.numpy.save_file = torn if tears else at_most(more)
         embed(model, folder, out, **KILLED)
         status = 0
     finally:
@@ -79,9 +94,10 @@ def main() -> None:
     told: list[int] = []
     leftovers = 0
     for attempt in range(100):
-        pid = started(model, folder, out, tears=attempt % 3 == 2)
         # First while it begins, then in the midst of the work.
         more, wait = (0, attempt * 0.05) if attempt < 4 else (1, WAITS[attempt % 5])
+        # The last shard is followed by the index: that one may be killed or be done.
+        pid = started(model, folder, out, more, tears=attempt % 3 == 2)
         found = killed_at(pid, out, more, wait)
         if found is None:
             break
