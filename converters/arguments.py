@@ -46,6 +46,16 @@ def check_flag(name: str, value: object) -> None:
         raise wrong(name, value, "True or False")
 
 
+def check_count(name: str, value: object) -> None:
+    """Takes an integer from 1 up; True is none.
+
+    Raises:
+        ConversionError: If it is anything else.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise wrong(name, value, "a number from 1 up")
+
+
 def check_fields(name: str, value: object) -> None:
     """Takes an object of fields, `{"num_heads": 3}`.
 

@@ -40,8 +40,14 @@ def embed(
     batch_size: BatchSize = 16,
     shard_size: Annotated[
         Optional[int],  # noqa: UP045
-        typer.Option(metavar="N", min=1, help="Files of one .safetensors; at most 512"),
+        typer.Option(metavar="N", min=1, help="Files of one file of OUT; at most 512"),
     ] = None,
+    format_: Annotated[
+        str,
+        typer.Option(
+            "--format", metavar="FORMAT", help="Of the files: safetensors or parquet."
+        ),
+    ] = "safetensors",
     strict: Annotated[
         bool, typer.Option("--strict", help="Stop at a file that cannot be read.")
     ] = False,
@@ -72,6 +78,7 @@ def embed(
             tokens=tokens,
             batch_size=batch_size,
             shard_size=shard_size,
+            format=format_,
             strict=strict,
             force=force,
             progress=show,

@@ -14,11 +14,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.arguments import check_flag, check_path, wrong
+from converters.arguments import check_count, check_flag, check_path
 from converters.deploy.embedding.job import Job, begun_with, held
 from converters.deploy.embedding.listing import Listed, list_folder, stamp
 from converters.deploy.embedding.report import EmbedReport
-from converters.deploy.embedding.shards import Shard, write_shard
+from converters.deploy.embedding.shards import (
+    Shard,
+    check_file_format,
+    library_of,
+    write_shard,
+)
 from converters.deploy.embedding.threads import fixed_threads
 from converters.deploy.meaning import check_stated
 from converters.deploy.media.ahead import read_ahead, workers
@@ -60,6 +65,7 @@ def embed(
     tokens: bool = False,
     batch_size: int = 16,
     shard_size: int | None = None,
+    format: str = "safetensors",
     strict: bool = False,
     force: bool = False,
     progress: Progress | None = None,
@@ -88,6 +94,7 @@ def embed(
         batch_size: Inputs of one call of the model; the last of a shard is filled up.
         shard_size: Files of a shard; None: 512, or fewer, so that rows take at most
             64 MB.
+        format: Kind of the files with the rows: `"safetensors"` or `"parquet"`.
         strict: Stop at a file that cannot be read.
         force: Begin anew, whatever is there of an earlier run.
         progress: Called as the work goes on.
@@ -98,18 +105,18 @@ def embed(
             the model, options or versions are not; with `strict`, if a file cannot be
             read.
         ConfigError: If the config describes no model.
-        MissingExtraError: If the framework, Pillow or nibabel is not installed.
+        MissingExtraError: If the framework, Pillow, nibabel or, for Parquet,
+            pyarrow is not installed.
     """
     start = time.perf_counter()
     check_path("folder", folder)
     check_path("out", out)
     for name, value in (("tokens", tokens), ("strict", strict), ("force", force)):
         check_flag(name, value)
-    for name, number in (("batch_size", batch_size), ("shard_size", shard_size)):
-        if number is None and name == "shard_size":
-            continue
-        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-            raise wrong(name, number, "a number from 1 up")
+    check_count("batch_size", batch_size)
+    if shard_size is not None:
+        check_count("shard_size", shard_size)
+    check_file_format(format)
     folder, out = Path(folder), Path(out)
     with named("embedding"):
         files = list_folder(folder)
@@ -128,7 +135,7 @@ def embed(
             check_stated(running.config)
         shapes = _shapes(running.config, tokens)
         with held(out), fixed_threads(running.library, begun_with(out, force)) as many:
-            run = {"device": device, "threads": many}
+            run = {"file_format": format, "device": device, "threads": many}
             job = _job(out, running, files, shapes, run, batch_size, shard_size)
             there = job.begin(force)
             resumed = sum(len(job.part(index)) for index in there)
@@ -141,6 +148,7 @@ def embed(
         rows=sum(len(shard.rows) for shard in shards),
         unreadable=tuple(Failure(*pair) for s in shards for pair in s.unreadable),
         shards=len(shards),
+        file_format=format,
         tensors=shapes,
         resumed=resumed,
         library=running.library,
@@ -185,16 +193,16 @@ def _job(
         "batch_size": batch_size,
         "shard_size": size,
         "library": running.library,
-        "versions": _versions(),
+        "versions": _versions(library_of(run["file_format"])),
         "config": running.config.to_dict(),
     }
-    return Job(out, about, files, size, shapes)
+    return Job(out, about, files, size, shapes, run["file_format"])
 
 
-def _versions() -> dict[str, str]:
-    """Of all else that the numbers depend on."""
+def _versions(writer: str) -> dict[str, str]:
+    """Of all else that the bytes depend on."""
     found = {"vit-duet": VERSION}
-    for name in ("numpy", "pillow", "nibabel", "simpleitk"):
+    for name in ("numpy", "pillow", "nibabel", "simpleitk", writer):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

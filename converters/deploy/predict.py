@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from converters.arguments import wrong
+from converters.arguments import check_count
 from converters.deploy.meaning import check_stated, probabilities, probability
 from converters.deploy.media.ahead import read_ahead, workers
 from converters.deploy.media.inputs import (
@@ -80,8 +80,7 @@ def predict(
         MissingExtraError: If the framework, Pillow or nibabel is not installed.
     """
     for name, value in (("top_k", top_k), ("batch_size", batch_size)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise wrong(name, value, "a number from 1 up")
+        check_count(name, value)
     if isinstance(inputs, str | os.PathLike):
         inputs = [inputs]
     with named("prediction"):

@@ -1,6 +1,6 @@
 """Runs `embed` in processes of its own and kills them, again and again.
 
-    python -m tests.predict.killer MODEL FOLDER OUT REPORT.json
+    python -m tests.predict.killer MODEL FOLDER OUT REPORT.json FORMAT
 
 Frameworks are imported once; each run is a fork, made before any thread is. A run is
 killed when it has made one more shard, or a while after; every third one in the midst
@@ -17,7 +17,11 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import safetensors.numpy
 import torch
@@ -33,38 +37,53 @@ WAITS = (0.0, 0.001, 0.003, 0.01, 0.02)
 
 
 def shards(out: Path) -> int:
-    return len(list(out.glob("embeddings-*.safetensors")))
+    return len(list(out.glob("embeddings-*-of-*.*")))
 
 
-def torn(tensors: dict, path: Path, metadata: dict) -> None:
+def writer(file_format: str) -> tuple[ModuleType, str]:
+    """The library's function that writes a file: of some content, to some path."""
+    if file_format == "parquet":
+        return import_module("pyarrow.parquet"), "write_table"
+    return safetensors.numpy, "save_file"
+
+
+def torn(save: Callable[..., None]) -> Callable[..., None]:
     """Writes half of a file, and that is the end."""
-    data = safetensors.numpy.save(tensors, metadata)
-    Path(path).write_bytes(data[: len(data) // 2])
-    os.kill(os.getpid(), signal.SIGKILL)
 
-
-def at_most(count: int):
-    """Writes `count` files, and waits for its end at the one after."""
-    save, left = safetensors.numpy.save_file, count
-
-    def write(tensors: dict, path: Path, metadata: dict) -> None:
-        nonlocal left
-        while not left:
-            signal.pause()
-        left -= 1
-        save(tensors, path, metadata)
+    def write(content: Any, path: Path, *arguments: Any, **options: Any) -> None:
+        save(content, path, *arguments, **options)
+        os.truncate(path, path.stat().st_size // 2)
+        os.kill(os.getpid(), signal.SIGKILL)
 
     return write
 
 
-def started(model: Path, folder: Path, out: Path, more: int, tears: bool) -> int:
+def at_most(save: Callable[..., None], count: int) -> Callable[..., None]:
+    """Writes `count` files, and waits for its end at the one after."""
+    left = count
+
+    def write(*arguments: Any, **options: Any) -> None:
+        nonlocal left
+        while not left:
+            signal.pause()
+        left -= 1
+        save(*arguments, **options)
+
+    return write
+
+
+def started(
+    model: Path, folder: Path, out: Path, file_format: str, more: int, tears: bool
+) -> int:
     pid = os.fork()
     if pid:
         return pid
     status = 1
     try:
-        safetensors.numpy.save_file = torn if tears else at_most(more)
-        embed(model, folder, out, **KILLED)
+        module, name = writer(file_format)
+        save = getattr(module, name)
+        setattr(module, name, torn(save) if tears else at_most(save, more))
+        embed(model, folder, out, **KILLED, format=file_format)
         status = 0
     finally:
         os._exit(status)
@@ -90,14 +109,17 @@ def killed_at(pid: int, out: Path, more: int, wait: float) -> int | None:
 
 
 def main() -> None:
-    model, folder, out, report = map(Path, sys.argv[1:])
+    model, folder, out, report = map(Path, sys.argv[1:5])
+    file_format = sys.argv[5]
+    writer(file_format)
     told: list[int] = []
     leftovers = 0
     for attempt in range(100):
         # First while it begins, then in the midst of the work.
         more, wait = (0, attempt * 0.05) if attempt < 4 else (1, WAITS[attempt % 5])
         # The last shard is followed by the index: that one may be killed or be done.
-        pid = started(model, folder, out, more, tears=attempt % 3 == 2)
+        tears = attempt % 3 == 2
+        pid = started(model, folder, out, file_format, more, tears)
         found = killed_at(pid, out, more, wait)
         if found is None:
             break

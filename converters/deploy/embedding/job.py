@@ -2,7 +2,7 @@
 
     OUT/files.jsonl                     the files of the folder when it was begun
     OUT/embed.json                      model, options, versions; written second
-    OUT/embeddings-00001-of-00012.safetensors ...
+    OUT/embeddings-00001-of-00012.safetensors ... or .parquet
     OUT/unreadable.jsonl                files without a row, and why
     OUT/index.jsonl                     file and row of every path; written last
 
@@ -21,14 +21,19 @@ from pathlib import Path
 from typing import Any
 
 from converters.deploy.embedding.listing import Listed, check_same, lines, read_list
-from converters.deploy.embedding.shards import Shard, read_shard, shard_name
+from converters.deploy.embedding.shards import (
+    FILE_FORMATS,
+    Shard,
+    read_shard,
+    shard_name,
+)
 from converters.errors import ConversionError, Issue, printable, refusal
 from converters.files.atomic import atomic, sync
 
 FILES, JOB = "files.jsonl", "embed.json"
 UNREADABLE, INDEX = "unreadable.jsonl", "index.jsonl"
 _SCRATCH = ".vit-duet-*.tmp"
-_SHARDS = "embeddings-*-of-*.safetensors"
+_SHARDS = "embeddings-*-of-*."
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,7 @@ class Job:
         files: What it is of, in order.
         shard_size: Files of one shard.
         shapes: Tensors of a shard, each without the axis of the rows.
+        file_format: Kind of the shards.
     """
 
     out: Path
@@ -48,6 +54,7 @@ class Job:
     files: Sequence[Listed]
     shard_size: int
     shapes: Mapping[str, tuple[int, ...]]
+    file_format: str
 
     @property
     def shard_count(self) -> int:
@@ -56,7 +63,7 @@ class Job:
 
     def name(self, index: int) -> str:
         """Name of a shard."""
-        return shard_name(index, self.shard_count)
+        return shard_name(index, self.shard_count, self.file_format)
 
     def part(self, index: int) -> Sequence[Listed]:
         """The files of a shard."""
@@ -79,8 +86,9 @@ class Job:
         if force and (self.out / JOB).exists():
             self._read_job()
             # The job goes last: without it nobody knows whose the others are.
-            made = [*self.out.glob(_SHARDS), self.out / INDEX, self.out / UNREADABLE]
-            _remove([*made, self.out / JOB])
+            for kind in FILE_FORMATS:
+                _remove(self.out.glob(_SHARDS + kind))
+            _remove(self.out / name for name in (INDEX, UNREADABLE, JOB))
         if not (self.out / JOB).exists():
             self._check_free()
             _write(self.out / FILES, lines(self.files))

@@ -21,6 +21,7 @@ class EmbedReport:
         rows: How many of them have a row.
         unreadable: The others, and why.
         shards: How many files hold the rows.
+        file_format: Kind of these files.
         tensors: Shape of one row of each tensor.
         resumed: Files that an earlier run had done.
         library: What computed, with its version.
@@ -33,6 +34,7 @@ class EmbedReport:
     rows: int
     unreadable: tuple[Failure, ...]
     shards: int
+    file_format: str
     tensors: Mapping[str, tuple[int, ...]]
     resumed: int
     library: str
@@ -48,6 +50,7 @@ class EmbedReport:
             "rows": self.rows,
             "unreadable": [failure.to_dict() for failure in self.unreadable],
             "shards": self.shards,
+            "file_format": self.file_format,
             "tensors": {name: list(shape) for name, shape in self.tensors.items()},
             "resumed": self.resumed,
             "library": self.library,
@@ -62,7 +65,11 @@ class EmbedReport:
             for name, shape in self.tensors.items()
         )
         rows = [
-            ("out", f"{printable(self.out.name)}: {self.shards} safetensors, an index"),
+            (
+                "out",
+                f"{printable(self.out.name)}: {self.shards} {self.file_format}, "
+                "an index",
+            ),
             ("rows", f"{self.rows} of {self.files} files, each {', '.join(shapes)}"),
             ("this run", f"{made} files in {self.seconds:.1f} s, loading included"),
             ("by", self.library),

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from converters.arguments import wrong
+from converters.deploy.embedding import parquet_file, safetensors_file
+from converters.deploy.embedding.content import Content, Pairs, UnreadableShardError
 from converters.errors import refusal
 from converters.files.atomic import atomic
 
-KEY = "vit_duet_embed"
-"""The one key of a shard's metadata: safetensors writes several in any order."""
+_MODULES: dict[str, ModuleType] = {
+    "safetensors": safetensors_file,
+    "parquet": parquet_file,
+}
+FILE_FORMATS = tuple(_MODULES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +35,31 @@ class Shard:
     """
 
     name: str
-    rows: tuple[tuple[str, str], ...]
-    unreadable: tuple[tuple[str, str], ...]
+    rows: Pairs
+    unreadable: Pairs
 
 
-def shard_name(index: int, count: int) -> str:
+def check_file_format(value: Any) -> None:
+    """Takes a kind of file that can be written.
+
+    Raises:
+        ConversionError: If it is none.
+        MissingExtraError: If the library that writes it is not installed.
+    """
+    if not isinstance(value, str) or value not in _MODULES:
+        raise wrong("format", value, " or ".join(map(repr, FILE_FORMATS)))
+    _MODULES[value].check_installed()
+
+
+def library_of(file_format: str) -> str:
+    """The library on whose version the bytes of a shard depend."""
+    library: str = _MODULES[file_format].LIBRARY
+    return library
+
+
+def shard_name(index: int, count: int, file_format: str) -> str:
     """`embeddings-00001-of-00012.safetensors`."""
-    return f"embeddings-{index + 1:05d}-of-{count:05d}.safetensors"
+    return f"embeddings-{index + 1:05d}-of-{count:05d}.{file_format}"
 
 
 def write_shard(
@@ -45,14 +69,12 @@ def write_shard(
 
     Args:
         folder: Where to.
-        shard: What it says.
+        shard: What it says; the end of its name is its format.
         arrays: Its tensors; the first axis is that of the rows.
     """
-    from safetensors.numpy import save_file
-
-    said = json.dumps({"rows": shard.rows, "unreadable": shard.unreadable})
+    module = _module(shard.name)
     with atomic(folder / shard.name, force=False) as path:
-        save_file(dict(arrays), path, {KEY: said})
+        module.write(path, shard.rows, shard.unreadable, arrays)
 
 
 def read_shard(
@@ -69,29 +91,21 @@ def read_shard(
     Raises:
         ConversionError: If it is another one, or broken.
     """
-    from safetensors import SafetensorError, safe_open
-
     path = folder / name
     hint = "Remove it; it will be made again."
     try:
-        with safe_open(path, "numpy") as opened:
-            told = json.loads((opened.metadata() or {})[KEY])
-            found = {
-                key: tuple(opened.get_slice(key).get_shape())
-                for key in opened.keys()  # noqa: SIM118
-            }
-        shard = Shard(name, _pairs(told["rows"]), _pairs(told["unreadable"]))
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        content: Content = _module(name).read(path)
+    except UnreadableShardError as error:
         text = f"not a shard that embed wrote: {error}"
         raise refusal(text, file=path, hint=hint) from None
-    expected = {key: (len(shard.rows), *shape) for key, shape in shapes.items()}
-    if found != expected:
-        text = f"tensors {found}; expected {expected}"
+    expected = {key: (len(content.rows), *shape) for key, shape in shapes.items()}
+    if content.shapes != expected:
+        text = f"tensors {content.shapes}; expected {expected}"
         raise refusal(text, file=path, hint=hint)
-    if sorted(pair[0] for pair in shard.rows + shard.unreadable) != sorted(files):
+    if sorted(pair[0] for pair in content.rows + content.unreadable) != sorted(files):
         raise refusal("rows of other files", file=path, hint=hint)
-    return shard
+    return Shard(name, content.rows, content.unreadable)
 
 
-def _pairs(found: Any) -> tuple[tuple[str, str], ...]:
-    return tuple((str(path), str(said)) for path, said in found)
+def _module(name: str) -> ModuleType:
+    return _MODULES[name.rpartition(".")[2]]
