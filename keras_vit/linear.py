@@ -172,8 +172,25 @@ def dot_product_attention(q, k, v):
 
         q, k, v = (ops.swapaxes(x, 1, 2) for x in (q, k, v))
         return ops.swapaxes(F.scaled_dot_product_attention(q, k, v), 1, 2)
+    if keras.backend.backend() == "tensorflow":
+        return products(q, k, v)
     if keras.backend.standardize_dtype(q.dtype) == "float64":
-        # Keras' own has float32 in it: TensorFlow's scale, JAX' softmax.
+        # Keras' own softmax is in float32 on JAX.
         scores = ops.einsum("bxhe,byhe->bhxy", q, k) * q.shape[-1] ** -0.5
         return ops.einsum("bhxy,byhe->bxhe", ops.softmax(scores, axis=-1), v)
     return ops.dot_product_attention(q, k, v)
+
+
+def products(q, k, v):
+    """The same by products of matrices that lie in memory as TensorFlow likes them.
+
+    Its `einsum`, which is in Keras' own, multiplies by transposed matrices: a ViT-B
+    takes 1.04 to 1.11 times as long (2.21, two cores, 8 images).
+    """
+    dtype = keras.backend.standardize_dtype(q.dtype)
+    scores = ops.matmul(ops.swapaxes(q, 1, 2), ops.transpose(k, (0, 2, 3, 1)))
+    if dtype != "float64":
+        scores = ops.cast(scores, "float32")
+    weights = ops.softmax(scores * q.shape[-1] ** -0.5, axis=-1)
+    x = ops.matmul(ops.cast(weights, dtype), ops.swapaxes(v, 1, 2))
+    return ops.swapaxes(x, 1, 2)

@@ -27,6 +27,7 @@ KERAS_NAMES = {
     "linear.py": {
         *("PatchConv", "PatchConv2D", "PatchConv3D"),  # torch uses nn.Conv2d, nn.Conv3d
         "dot_product_attention",  # torch uses torch.nn.functional
+        "products",  # attention on TensorFlow
         "split_patches",  # torch transposes any number of axes
     },
     "init.py": {"loading", "no_init"},
