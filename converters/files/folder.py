@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -89,18 +89,35 @@ def atomic_folder(target: Path, *, force: bool) -> Iterator[Path]:
     Yields:
         The folder to write to.
     """
-    work = Path(tempfile.mkdtemp(prefix=".vit-duet-", suffix=".tmp", dir=target.parent))
-    new, old = work / "new", work / "old"
-    try:
+    with beside(target, lambda: check_folder(target, (), force)) as new:
         new.mkdir()
         yield new
-        for path in new.iterdir():
+
+
+@contextmanager
+def beside(target: Path, check: Callable[[], None]) -> Iterator[Path]:
+    """A path of the target's name in a folder beside it, moved there at the end.
+
+    Whatever happens before, error or interrupt, leaves the target as it was.
+
+    Args:
+        target: What the file or folder will be called.
+        check: Whether it may be written, looked at once more at the end.
+
+    Yields:
+        Where to write it; nothing is there yet.
+    """
+    work = Path(tempfile.mkdtemp(prefix=".vit-duet-", suffix=".tmp", dir=target.parent))
+    made, old = work / "new" / target.name, work / "old"
+    try:
+        made.parent.mkdir()
+        yield made
+        for path in (made, *made.rglob("*")):
             sync(path)
-        sync(new)
-        check_folder(target, (), force)
-        if target.exists():
+        check()
+        if target.is_dir():
             target.rename(old)
-        new.rename(target)
+        made.replace(target)
         sync(target.parent)
     finally:
         if old.exists() and not target.exists():

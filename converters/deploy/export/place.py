@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from converters.deploy.card.place import NAME, is_ours
 from converters.errors import printable, refusal
-from converters.files.atomic import check_output, sync
-from converters.files.folder import check_replaced
+from converters.files.atomic import check_output
+from converters.files.folder import beside, check_replaced
 
 VERSION = "1"
 """TensorFlow Serving loads the highest number in a model's folder."""
@@ -91,22 +89,8 @@ def placed(target: Path, kind: str, *, force: bool) -> Iterator[Path]:
     Yields:
         Where to write it; nothing is there yet.
     """
-    work = Path(tempfile.mkdtemp(prefix=".vit-duet-", suffix=".tmp", dir=target.parent))
-    made, old = work / "new" / target.name, work / "old"
-    try:
-        made.parent.mkdir()
+    with beside(target, lambda: check_place(target, kind, (), force)) as made:
         yield made
-        for path in (made, *made.rglob("*")):
-            sync(path)
-        check_place(target, kind, (), force)
-        if target.is_dir():
-            target.rename(old)
-        made.replace(target)
-        sync(target.parent)
-    finally:
-        if old.exists() and not target.exists():
-            old.rename(target)
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def files_of(target: Path) -> dict[str, int]:
