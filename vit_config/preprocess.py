@@ -48,6 +48,7 @@ from math import floor, pi
 from typing import Any
 
 from vit_config.config import ViTConfig
+from vit_config.data import DataConfig
 from vit_config.errors import ConfigError
 
 WHAT = "preprocessing"
@@ -150,6 +151,27 @@ def _half_even(a: Any, b: Any, maximum: Callable[[Any, Any], Any]) -> Any:
     return above - is_half * (above % 2)
 
 
+def stated(config: ViTConfig, dims: int, needed: str) -> DataConfig:
+    """The config's `data`, of images or of volumes.
+
+    Args:
+        config: The model.
+        dims: How many spatial axes it must have.
+        needed: What `data` must state, in words.
+
+    Raises:
+        ConfigError: If it is a model of others, or if nothing is stated.
+    """
+    if config.spatial_dims != dims:
+        only = {2: "images", 3: "volumes"}[dims]
+        line = f"spatial_dims: found {config.spatial_dims}; only {only}, {dims}"
+        raise ConfigError([line], WHAT)
+    if config.data is None:
+        line = "data: the model does not state its preprocessing, and it is not "
+        raise ConfigError([f"{line}guessed; state {needed}"], WHAT)
+    return config.data
+
+
 def make_plan(config: ViTConfig) -> Plan:
     """Works out what the config's `data` says.
 
@@ -157,18 +179,7 @@ def make_plan(config: ViTConfig) -> Plan:
         ConfigError: If it does not say all of it, or something that is not done here.
             Nothing is filled in: what a model was trained with cannot be guessed.
     """
-    if config.spatial_dims != 2:
-        line = f"spatial_dims: found {config.spatial_dims}; only images, 2"
-        raise ConfigError([line], WHAT)
-    data = config.data
-    if data is None:
-        raise ConfigError(
-            [
-                "data: the model does not state its preprocessing, and it is not "
-                f"guessed; state {', '.join(f'data.{name}' for name in _NEEDED)}"
-            ],
-            WHAT,
-        )
+    data = stated(config, 2, ", ".join(f"data.{name}" for name in _NEEDED))
     problems = [
         f"data.{name}: not stated, and not guessed; {allowed}"
         for name, allowed in _NEEDED.items()

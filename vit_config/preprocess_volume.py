@@ -42,7 +42,7 @@ from typing import Any
 from vit_config.config import ViTConfig
 from vit_config.data import DataConfig, IntensityConfig
 from vit_config.errors import ConfigError
-from vit_config.preprocess import WHAT, Plan, make_plan
+from vit_config.preprocess import WHAT, Plan, make_plan, stated
 
 LOWEST = -(2.0**127)  # exact in float32, and below every voxel
 
@@ -115,19 +115,8 @@ def make_volume_plan(config: ViTConfig) -> VolumePlan:
         ConfigError: If it does not say all of it, or something that is not done here.
             Nothing is filled in: what a model was trained with cannot be guessed.
     """
-    if config.spatial_dims != 3:
-        line = f"spatial_dims: found {config.spatial_dims}; only volumes, 3"
-        raise ConfigError([line], WHAT)
-    data = config.data
-    if data is None:
-        raise ConfigError(
-            [
-                "data: the model does not state its preprocessing, and it is not "
-                f"guessed; state {', '.join(f'data.{name}' for name in _NEEDED)} and "
-                "data.intensity, or data.mean and data.std"
-            ],
-            WHAT,
-        )
+    needed = ", ".join(f"data.{name}" for name in _NEEDED)
+    data = stated(config, 3, f"{needed} and data.intensity, or data.mean and data.std")
     problems = [*axes_problems(data), *_fit_problems(data), *_value_problems(data)]
     if problems:
         raise ConfigError(problems, WHAT)
