@@ -53,7 +53,7 @@ def bench(
         ),
     ] = None,
     compile_: Annotated[
-        bool, typer.Option("--compile", help="Run torch models compiled, too.")
+        bool, typer.Option("--compile", help="Run models compiled, too.")
     ] = False,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Run Keras twins built anew, too.")

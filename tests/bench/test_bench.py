@@ -70,6 +70,54 @@ def test_twins_take_turns_and_give_the_same(tmp_path: Path) -> None:
 
 
 @needs_torch
+@pytest.mark.skipif(find_spec("keras") is None, reason="needs keras")
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["tensorflow", "torch"])
+def test_compiled_models_run_compiled(tmp_path: Path, backend: str) -> None:
+    if find_spec(backend) is None:
+        pytest.skip(f"needs {backend}")
+    model = saved(tmp_path / "model.safetensors")
+    found = converters.bench(
+        model, backends=(backend,), compile=True, repeat=2, **SHORT
+    )
+    who = {one.name: one for one in found.contestants}
+    compiled = who.pop(f"keras {backend} compiled")
+    assert who.keys() == {"torch eager", "torch compiled", f"keras {backend}"}
+    assert compiled.baseline == f"keras {backend}"
+    # Other kernels: the bits show that they ran, and how little they differ.
+    assert 0 < compiled.difference < 1e-5
+
+
+@needs_torch
+@pytest.mark.parametrize("against", [None, "keras-hub"])
+def test_compiled_models_are_compared_with_compiled_ones(
+    tmp_path: Path, against: str | None
+) -> None:
+    model = saved(tmp_path / "model.safetensors")
+    found = plan.planned(
+        model,
+        converters.inspect(model).config,
+        tmp_path,
+        against=against,
+        backends=("tensorflow", "jax"),
+        artifacts=(),
+        compile=True,
+        fresh=False,
+    )
+    who = {one.name: one for one in found}
+    names = ["keras tensorflow", "keras tensorflow compiled", "keras jax"]
+    assert [name for name in who if name.startswith("keras ")] == names
+    own = who["keras tensorflow compiled"]
+    assert own.fields["compile"] is True
+    assert "compile" not in who["keras tensorflow"].fields
+    other = "keras-hub tensorflow compiled"
+    assert own.baselines == (f"{against} tensorflow compiled", "keras tensorflow")
+    assert (other in who) == (against == "keras-hub")
+    if other in who:
+        assert who[other].fields["compile"] is True
+
+
+@needs_torch
 def test_another_model_is_no_contender(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -102,6 +102,7 @@ def keras(fields: Fields, folder: Path) -> Load:
             model.load_weights(fields["model"])
         else:
             model = keras_vit.load_model(fields["model"])
+        _compiled(model, fields)
         return Contender(name, channels_last, model.predict_on_batch)
 
     return load
@@ -119,10 +120,19 @@ def keras_hub(fields: Fields, folder: Path) -> Load:
         # Without preprocessing: the others get what is prepared, too.
         more = {"preprocessor": None} if classes else {}
         model = task.from_preset(fields["model"], **more)
+        _compiled(model, fields)
         title = f"keras-hub {version('keras-hub')}, {name}"
         return Contender(title, channels_last, model.predict_on_batch)
 
     return load
+
+
+def _compiled(model: Any, fields: Fields) -> None:
+    """What `compile(jit_compile=True)` sets: XLA on TensorFlow, `torch.compile`."""
+    if fields.get("compile"):
+        model.jit_compile = True
+        if not model.jit_compile:
+            raise UnavailableError("Keras cannot compile this model")
 
 
 def _keras_name(fields: Fields) -> str:

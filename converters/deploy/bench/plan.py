@@ -63,7 +63,8 @@ def planned(
         against: A name of `AGAINST`.
         backends: Keras' backends; none named: see `converters.bench`.
         artifacts: Exported artifacts.
-        compile: Whether torch models run compiled, too.
+        compile: Whether torch models, and Keras models but on JAX, which always does,
+            run compiled, too.
         fresh: Whether Keras models that were built anew run, too.
 
     Raises:
@@ -85,7 +86,12 @@ def planned(
         preset = folder / "preset"
         convert(canonical, preset, to_dialect="keras_hub", verify="none")
         fields = {"kind": "keras_hub", "model": str(preset), "config": said}
-        found += [Planned(f"keras-hub {b}", fields, b, named) for b in backends]
+        for backend in backends:
+            name = f"keras-hub {backend}"
+            found.append(Planned(name, fields, backend, named))
+            if compile and backend != "jax":
+                own = {**fields, "compile": True}
+                found.append(Planned(f"{name} compiled", own, backend, named, (name,)))
     else:
         for kind in kinds:
             fields = {"kind": "torch", "model": str(canonical), "config": said}
@@ -98,8 +104,12 @@ def planned(
         for backend in backends:
             fields = {"kind": "keras", "model": str(file), "config": said}
             name = f"keras {backend}"
-            whose = (f"{against} {backend}",)
-            found.append(Planned(name, fields, backend, named, whose))
+            whose = f"{against} {backend}"
+            found.append(Planned(name, fields, backend, named, (whose,)))
+            if compile and backend != "jax":
+                own = {**fields, "compile": True}
+                both = (f"{whose} compiled", name)
+                found.append(Planned(f"{name} compiled", own, backend, named, both))
             if fresh:
                 own = {**fields, "fresh": True}
                 found.append(Planned(f"{name}, built", own, backend, named, (name,)))

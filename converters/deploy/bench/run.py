@@ -73,7 +73,8 @@ def bench(
             `against` a torch library none.
         artifacts: Exported artifacts of the same model.
         batch_sizes: Inputs of one call.
-        compile: Run `torch.compile` of every torch model, too.
+        compile: Run every torch model under `torch.compile`, too, and every Keras model
+            with `jit_compile=True` (on JAX all are).
         fresh: Run Keras twins that were built anew, beside those that were loaded.
         repeat: Rounds.
         seconds: Length of each contender's turn, for each batch size.
