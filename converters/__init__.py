@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from converters.deploy.export.run import export
     from converters.deploy.predict import predict
     from converters.deploy.predictions import Predictions
+    from converters.deploy.quantizing.report import QuantizationReport
+    from converters.deploy.quantizing.run import quantize
     from converters.errors import ConversionError, Issue
     from converters.inspection import Inspection, inspect
     from converters.parity.assertion import assert_parity
@@ -40,6 +42,7 @@ __all__ = [
     "Issue",
     "ParityReport",
     "Predictions",
+    "QuantizationReport",
     "__version__",
     "assert_parity",
     "attention",
@@ -49,6 +52,7 @@ __all__ = [
     "export",
     "inspect",
     "predict",
+    "quantize",
     "verify",
 ]
 
@@ -63,6 +67,7 @@ _HOMES = {
     "Issue": "errors",
     "ParityReport": "parity.record",
     "Predictions": "deploy.predictions",
+    "QuantizationReport": "deploy.quantizing.report",
     "assert_parity": "parity.assertion",
     "attention": "deploy.attending.run",
     "bench": "deploy.bench.run",
@@ -71,6 +76,7 @@ _HOMES = {
     "export": "deploy.export.run",
     "inspect": "inspection",
     "predict": "deploy.predict",
+    "quantize": "deploy.quantizing.run",
     "verify": "parity.verify",
 }
 

@@ -35,6 +35,7 @@ from converters.cli.common import (
 from converters.cli.embed import embed
 from converters.cli.export import export
 from converters.cli.predict import predict
+from converters.cli.quantize import quantize
 from converters.cli.serve import serve
 from converters.cli.verify import verify
 
@@ -188,6 +189,7 @@ app.command()(export)
 app.command()(bench)
 app.command()(serve)
 app.command()(attention)
+app.command()(quantize)
 
 
 @app.command()

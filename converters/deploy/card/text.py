@@ -19,6 +19,7 @@ from converters.parity.page.markup import code, escaped, table
 
 if TYPE_CHECKING:
     from converters.deploy.export.report import ExportReport
+    from converters.deploy.quantizing.report import QuantizationReport
     from converters.report import ConversionReport
     from vit_config import ViTConfig
 
@@ -114,6 +115,38 @@ def card_of_conversion(report: ConversionReport) -> str:
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
+def card_of_quantization(report: QuantizationReport) -> str:
+    """The card of a quantised Keras model.
+
+    Args:
+        report: What was quantised.
+    """
+    from converters.audit import takes
+    from converters.deploy.quantizing.report import WARNING
+
+    name = report.target.name
+    rows = [(label, escaped(text, 1000)) for label, text in report.rows()]
+    parts = [
+        _front(report.config, "keras", "keras", "int8"),
+        f"# {escaped(name)}",
+        f"**{WARNING[0].upper()}{WARNING[1:]}.** A Vision Transformer for Keras, of "
+        f"{report.parameters:,} parameters, quantised by Keras and vit-duet. Its "
+        "rounded weights cannot be turned back: keep the model it was made from.",
+        _section(
+            "Use",
+            "```python\nimport keras_vit\n"
+            f"model = keras_vit.load_model({json.dumps(name)})\n"
+            "outputs = model(x)\n```",
+        ),
+        _section("Inputs", f"It takes {escaped(takes(report.config, report.raw))}."),
+        _section("Against float32", table(("", "as measured"), rows)),
+        _section("Preprocessing and origin", _audit(report.config)),
+        _labels(report.config),
+        _section("Versions", _versions(report.versions, report.fingerprint)),
+    ]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
 def usage(report: ExportReport) -> str:
     """Lines of Python that run the artifact where it lies, on zeros."""
     takes = report.signatures[0].inputs[0]
@@ -186,7 +219,7 @@ def _inputs(report: ExportReport) -> dict[str, list[str]]:
     return {one.name: [x.name for x in one.inputs] for one in report.signatures}
 
 
-def _front(config: ViTConfig, library: str, kind: str) -> str:
+def _front(config: ViTConfig, library: str, *kinds: str) -> str:
     source = config.source
     found: dict[str, object] = {"library_name": library}
     licence = (source.licence if source else None) or ""
@@ -202,7 +235,7 @@ def _front(config: ViTConfig, library: str, kind: str) -> str:
     if HUB_ID.fullmatch(name):
         found["base_model"] = name
     dims = "3d" if config.spatial_dims == 3 else "2d"
-    found["tags"] = ["vision-transformer", "vit-duet", dims, kind]
+    found["tags"] = ["vision-transformer", "vit-duet", dims, *kinds]
     lines = [f"{key}: {json.dumps(value)}" for key, value in found.items()]
     return "\n".join(["---", *lines, "---", "", MARK])
 

@@ -1,0 +1,89 @@
+"""`vit-duet quantize`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from converters.cli.common import (
+    Changes,
+    Config,
+    Force,
+    From,
+    Json,
+    Prefix,
+    Preset,
+    Source,
+    refusals,
+)
+from converters.cli.predict import BatchSize
+from converters.cli.verify import status
+
+
+def quantize(
+    source: Source,
+    target: Annotated[Path, typer.Argument(help="The .keras to write.")],
+    config: Config = None,
+    preset: Preset = None,
+    changes: Changes = None,
+    from_: From = None,
+    prefix: Prefix = None,
+    inputs: Annotated[
+        Optional[list[str]],  # noqa: UP045  (typer reads the annotation at run time)
+        typer.Option(
+            "--input",
+            metavar="FILE",
+            help="Compare outputs on these: pictures, volumes, arrays, folders, "
+            "patterns. Without: seeded noise.",
+        ),
+    ] = None,
+    backend: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Keras' backend that runs it: tensorflow, jax or torch."),
+    ] = None,
+    batch_size: BatchSize = 8,
+    with_preprocessing: Annotated[
+        Optional[bool],  # noqa: UP045
+        typer.Option(
+            "--with-preprocessing/--without-preprocessing",
+            help="Write a model that takes images or volumes as they are. Default: as "
+            "in the source.",
+            show_default=False,
+        ),
+    ] = None,
+    white: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(help="What white is in float images that it takes: 1 or 255."),
+    ] = None,
+    card: Annotated[
+        bool,
+        typer.Option("--card/--no-card", help="Write a model card beside it, too."),
+    ] = True,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Write a Keras model with 8-bit weights, and say how far its outputs moved."""
+    from converters.deploy.quantizing.run import quantize as run
+    from converters.dialects.asked import parse_changes
+
+    with refusals(as_json), status() as tell:
+        report = run(
+            source,
+            target,
+            config=config,
+            preset=preset,
+            changes=parse_changes(changes or []),
+            from_dialect=from_,
+            prefix=prefix,
+            inputs=inputs or (),
+            backend=backend,
+            batch_size=batch_size,
+            with_preprocessing=with_preprocessing,
+            white=white,
+            card=card,
+            force=force,
+            progress=tell,
+        )
+    typer.echo(report.to_json() if as_json else str(report))

@@ -1,0 +1,1 @@
+"""Models whose kernels are 8-bit integers, with figures of what that costs."""
