@@ -24,7 +24,9 @@ def join_tokens(patches, covered, uncovered, pos_embed):
     if uncovered:
         count = sum(t.shape[1] for t in covered)
         rows = [expand(t, batch) for t in uncovered]
-        x = ops.concatenate([x[:, :count], *rows, x[:, count:]], axis=1)
+        # No part without tokens: LiteRT's runtime cannot take one.
+        parts = [x[:, :count], *rows, x[:, count:]] if count else [*rows, x]
+        x = ops.concatenate(parts, axis=1)
     return x
 
 

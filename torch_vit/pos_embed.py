@@ -30,5 +30,6 @@ def join_tokens(
     if uncovered:
         count = sum(t.shape[1] for t in covered)
         rows = [t.expand(batch, -1, -1) for t in uncovered]
-        x = torch.cat([x[:, :count], *rows, x[:, count:]], dim=1)
+        parts = [x[:, :count], *rows, x[:, count:]] if count else [*rows, x]
+        x = torch.cat(parts, dim=1)
     return x
