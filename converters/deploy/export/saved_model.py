@@ -17,6 +17,7 @@ from converters.deploy.export.contents import (
     VOLUME_TYPES,
     Contents,
 )
+from converters.deploy.export.decoding import decode
 from converters.deploy.export.keras_served import load, outputs
 from converters.deploy.export.place import VERSION
 from converters.deploy.runtime.base import CONFIG, FACTS, LABELS
@@ -102,16 +103,7 @@ def _pictures(vit: Any, contents: Contents) -> Call:
     shape = (*config.img_size, config.in_chans)
 
     def decoded(encoded: Any) -> Any:
-        # The exact inverse transform, which Pillow takes, too; TensorFlow's default is
-        # a faster one that is off by some levels. The other decoder reads all else.
-        pixels = tf.cond(
-            tf.io.is_jpeg(encoded),
-            lambda: tf.io.decode_jpeg(
-                encoded, config.in_chans, dct_method="INTEGER_ACCURATE"
-            ),
-            lambda: tf.io.decode_png(encoded, config.in_chans),
-        )
-        return prepare(pixels[None])[0]
+        return prepare(decode(encoded, config.in_chans)[None])[0]
 
     def serve(image_bytes: Any) -> dict[str, Any]:
         spec = tf.TensorSpec(shape, tf.float32)
@@ -135,6 +127,10 @@ def _volumes(vit: Any, contents: Contents) -> Call:
     free: tuple[int | None, ...] = (None,) * config.spatial_dims
     takes = final if prepare is None else (*free, config.in_chans)
     types = ", ".join(VOLUME_TYPES)
+    sizes = tf.constant([tf.as_dtype(name).size for name in VOLUME_TYPES], tf.int64)
+
+    def must(holds: Any, *words: Any) -> Any:
+        return tf.Assert(holds, words, summarize=len(takes))
 
     def read(raw: Any, name: str) -> Any:
         return tf.cast(tf.io.decode_raw(raw, name, little_endian=True), tf.float32)
@@ -143,19 +139,31 @@ def _volumes(vit: Any, contents: Contents) -> Call:
         raw, dtype, axes = given
         known = tf.reduce_any(tf.equal(dtype, VOLUME_TYPES))
         same = [axes[i] == n for i, n in enumerate(takes) if n is not None]
+        same.append(tf.reduce_all(axes > 0))
+        # In 64 bits: what a caller writes may be more than 32 hold.
+        length = tf.reduce_prod(tf.cast(axes, tf.int64))
+        length *= tf.reduce_sum(tf.where(tf.equal(dtype, VOLUME_TYPES), sizes, 0))
+        there = tf.cast(tf.strings.length(raw), tf.int64)
         checks = [
-            tf.Assert(known, [f"dtype: one of {types} is read; found", dtype]),
-            tf.Assert(
-                tf.reduce_all(same), [f"shape: {_axes(takes)} is taken; found", axes]
+            must(known, "dtype:", dtype, f"is not read; {types} are"),
+            must(
+                tf.reduce_all(same), "shape:", axes, f"is not taken; {_axes(takes)} is"
             ),
         ]
         with tf.control_dependencies(checks):
+            enough = tf.equal(there, length)
+        said = ("bytes of", dtype, axes, "would be", length)
+        with tf.control_dependencies([must(enough, "volume_bytes:", there, *said)]):
             raw = tf.identity(raw)
         cases = [
             (tf.equal(dtype, name), lambda name=name: read(raw, name))
             for name in VOLUME_TYPES
         ]
         voxels = tf.case(cases, default=lambda: read(raw, VOLUME_TYPES[0]))
+        bad = tf.math.count_nonzero(~tf.math.is_finite(voxels))
+        many = must(tf.equal(bad, 0), "volume_bytes:", bad, "NaN or infinite voxels")
+        with tf.control_dependencies([many]):
+            voxels = tf.identity(voxels)
         volume = tf.ensure_shape(tf.reshape(voxels, axes), takes)
         return volume if prepare is None else prepare(volume[None])[0]
 

@@ -175,7 +175,9 @@ def _check_size(opened: Any, path: Path) -> None:
 
 def _levels(picture: Any, path: Path, channels: int, notes: list[str]) -> NDArray[Any]:
     """(H, W, C), from 0 to 255."""
-    if picture.mode in GREY16 and channels in (1, 3):
+    if picture.mode in GREY16:
+        if channels not in (1, 3):
+            raise refusal(_other_channels(1, channels), file=path)
         stored = np.asarray(picture)
         brightest = int(stored.max())
         text = "16-bit grey, of which 65535 is white"
@@ -216,10 +218,12 @@ def _fitted(picture: Any, path: Path, wanted: int, notes: list[str]) -> Any:
             notes.append("colour turned to grey")
         return picture.convert("L")
     if found != wanted:
-        raise refusal(
-            f"a picture of {found} channels; the model takes {wanted}", file=path
-        )
+        raise refusal(_other_channels(found, wanted), file=path)
     return picture
+
+
+def _other_channels(found: int, wanted: int) -> str:
+    return f"a picture of {found} channels; the model takes {wanted}"
 
 
 def _is_grey(picture: Any) -> bool:
