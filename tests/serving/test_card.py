@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +17,8 @@ from converters.deploy.card.text import card_of_export, client_call, serving_com
 from converters.deploy.export.contents import FORMATS, Contents
 from converters.deploy.export.report import ExportReport, Figure
 from tests.cases import CASES
-from tests.export.common import LABELS, needs, pictured, write_model
+from tests.export.common import LABELS, SCAN, needs, pictured, write_model
+from tests.fill import image
 
 MODEL = pictured(
     labels=LABELS,
@@ -125,6 +129,42 @@ def test_commands_name_the_artifact_as_the_user_did():
     (only,) = serving_commands(report(MODEL, "onnx"))
     assert only == "vit-duet serve m.onnx"
     assert client_call(report(MODEL, "onnx")).endswith("/v1/models/m/metadata")
+
+
+def test_the_calls_of_a_model_of_volumes_work_as_they_are_printed(tmp_path):
+    needs("torch", "uvicorn", "starlette", "nibabel")
+    import nibabel
+
+    from tests.serving.common import TwinModel, serving
+
+    config = CASES["vit_3d"].replace(data=SCAN, problem_type="single_label")
+    given = report(config, folder=tmp_path)
+    voxels = image((1, 1, *config.img_size))[0, 0] * 200
+    (tmp_path / "volume.raw").write_bytes(voxels.astype("<f4").tobytes())
+    scan = nibabel.Nifti1Image(voxels.astype(np.float32), np.eye(4))
+    nibabel.save(scan, tmp_path / "scan.nii.gz")
+    (lines,) = re.findall(r"or\n\n```python\n(.*?)```", card_of_export(given), re.S)
+    model = TwinModel(config)
+    model.name = "served"
+    with serving(model) as url:
+        answers = []
+        calls = (["bash", "-c", client_call(given)], [sys.executable, "-c", lines])
+        for command in calls:
+            command[-1] = command[-1].replace("http://localhost:8501", url[:-17])
+            assert url in command[-1]
+            done = subprocess.run(
+                command, cwd=tmp_path, capture_output=True, text=True, check=True
+            )
+            answers.append(ast.literal_eval(done.stdout)["predictions"][0])
+    signature = {"volume_bytes": np.array([voxels.astype("<f4").tobytes()], object)}
+    signature |= {"dtype": np.array([b"float32"]), "shape": [[*voxels.shape, 1]]}
+    expected = model.call("serve_bytes", signature)
+    for answer in answers:
+        assert np.abs(answer["logits"] - expected["logits"][0]).max() < 1e-5
+    turned = np.ascontiguousarray(voxels[::-1]).astype("<f4").tobytes()
+    signature["volume_bytes"] = np.array([turned], object)
+    other = model.call("serve_bytes", signature)
+    assert np.abs(other["logits"] - expected["logits"]).max() > 1e-3
 
 
 def test_the_lines_of_use_run_where_the_file_lies(tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ import socket
 import numpy as np
 import pytest
 
+from converters.deploy.serving.model import _first_line
 from tests.export.common import LABELS, encoded, needs, pictured, twin_outputs
 from tests.fill import image
 
@@ -182,3 +183,25 @@ def test_a_mistake_of_the_model_is_no_fault_of_the_caller():
 
     with serving(Broken(MODEL)) as url:
         assert refused(url, ONE) == (500, "out of memory")
+
+
+ASSERTION = """Graph execution error:
+
+Detected at node map/while/Assert defined at (most recent call last):
+<stack traces unavailable>
+assertion failed: [shape:] [3 3 3 2] [is not taken; (any, any, any, 1) is]
+\t [[{{node map/while/Assert}}]] [Op:__inference_signature_wrapper_serve_1912]"""
+DECODER = """{{function_node __inference_serve_3}} Unknown image file format.
+\t [[{{node map/while/DecodePng}}]]"""
+
+
+@pytest.mark.parametrize(
+    "said, words",
+    [
+        (ASSERTION, "shape: 3 3 3 2 is not taken; (any, any, any, 1) is"),
+        (DECODER, "Unknown image file format."),
+        ("", "ValueError"),
+    ],
+)
+def test_what_tensorflow_says_is_told_without_its_graph(said, words):
+    assert _first_line(ValueError(said)) == words

@@ -215,8 +215,10 @@ def _name(report: ExportReport) -> str:
     return re.sub(r"[^\w.-]", "-", name, flags=re.ASCII)
 
 
-def _inputs(report: ExportReport) -> dict[str, list[str]]:
-    return {one.name: [x.name for x in one.inputs] for one in report.signatures}
+def _inputs(report: ExportReport) -> calls.Signatures:
+    return {
+        one.name: {x.name: x.shape for x in one.inputs} for one in report.signatures
+    }
 
 
 def _front(config: ViTConfig, library: str, *kinds: str) -> str:

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 SERVE_BYTES = "serve_bytes"
+Shape = tuple[Any, ...] | None
+Signatures = Mapping[str, Mapping[str, Shape]]
+"""Shapes of the inputs of every signature, by name, the batch first."""
+
+_PICTURES = {"image_bytes"}
+_VOLUMES = {"volume_bytes", "dtype", "shape"}
 URL = "http://localhost:8501/v1/models/{name}"
 
 
@@ -34,31 +41,61 @@ def command(artifact: str) -> str:
     return f"vit-duet serve {shlex.quote(artifact)}"
 
 
-def curl(url: str, signatures: Mapping[str, Collection[str]]) -> str:
-    """One call from a shell: of a picture if it takes such files, else what it is.
+def curl(url: str, signatures: Signatures) -> str:
+    """One call from a shell: of a picture or raw voxels, or for what it is.
 
     Args:
         url: The model's URL.
-        signatures: Names of the inputs of every signature.
+        signatures: What it takes.
     """
-    if set(signatures.get(SERVE_BYTES, ())) == {"image_bytes"}:
-        return (
-            """echo '{"signature_name": "serve_bytes", "instances": [{"b64": "'"""
-            """$(base64 < photo.jpg | tr -d '\\n')'"}]}' | """
-            f"curl -s -d @- {url}:predict"
-        )
-    return f"curl -s {url}/metadata"
+    takes = set(signatures.get(SERVE_BYTES, ()))
+    if takes == _PICTURES:
+        body = '{"b64": "\'' + _base64("photo.jpg") + "'\"}"
+    elif takes == _VOLUMES:
+        voxels = '{"b64": "\'' + _base64("volume.raw") + "'\"}"
+        body = f'{{"volume_bytes": {voxels}, "dtype": "float32", '
+        body += f'"shape": {_volume(signatures)}}}'
+    else:
+        return f"curl -s {url}/metadata"
+    return (
+        f"""echo '{{"signature_name": "serve_bytes", "instances": [{body}]}}' | """
+        f"curl -s -d @- {url}:predict"
+    )
 
 
-def python(url: str, signatures: Mapping[str, Collection[str]]) -> str:
-    """The same in Python, with its standard library; as lines.
+def _base64(file: str) -> str:
+    return f"$(base64 < {file} | tr -d '\\n')"
+
+
+def _volume(signatures: Signatures) -> list[Any]:
+    """The shape of one volume that surely fits: the model's own."""
+    (shape,) = signatures["serving_default"].values()
+    return list((shape or ())[1:])
+
+
+def python(url: str, signatures: Signatures) -> str:
+    """The same in Python, with its standard library and for scans nibabel; as lines.
 
     Args:
         url: The model's URL.
-        signatures: Names of the inputs of every signature.
+        signatures: What it takes.
     """
     head = "import base64, json, urllib.request\n\n"
-    if set(signatures.get(SERVE_BYTES, ())) == {"image_bytes"}:
+    takes = set(signatures.get(SERVE_BYTES, ()))
+    if takes == _VOLUMES:
+        head += (
+            "import nibabel, numpy\n\n"
+            'scan = nibabel.load("scan.nii.gz")  # as serve_bytes takes it, see above\n'
+            'voxels = numpy.asarray(scan.dataobj, "<f4").reshape(*scan.shape[:3], -1)\n'
+            "coded = base64.b64encode(voxels.tobytes()).decode()\n"
+            "one = {\n"
+            '    "volume_bytes": {"b64": coded},\n'
+            '    "dtype": "float32",\n'
+            '    "shape": voxels.shape,\n'
+            "}\n"
+            'body = {"signature_name": "serve_bytes", "instances": [one]}\n'
+        )
+    elif takes == _PICTURES:
         head += (
             'photo = base64.b64encode(open("photo.jpg", "rb").read()).decode()\n'
             'body = {"signature_name": "serve_bytes", "instances": [{"b64": photo}]}\n'

@@ -20,6 +20,8 @@ from converters.parity.process import require
 STRING = "string"
 _AXES_LAST = "litert"
 _SPOKEN = re.compile(r"\{\{.*?\}\}\s*")
+_PLACES = ("Graph execution error", "Detected at node", "<stack traces", "[[")
+_FAILED = "assertion failed: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +212,12 @@ def stated(tensors: list[dict[str, Any]]) -> dict[str, Tensor]:
 
 
 def _first_line(error: Exception) -> str:
-    """Without TensorFlow's names of the places in its graph."""
-    lines = _SPOKEN.sub("", str(error)).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__
+    """What is wrong, without TensorFlow's words for the place in its graph."""
+    lines = [line.strip() for line in _SPOKEN.sub("", str(error)).splitlines()]
+    lines = [line for line in lines if line and not line.startswith(_PLACES)]
+    if not lines:
+        return type(error).__name__
+    words = lines[0]
+    if words.startswith(_FAILED):  # parts of a message, in brackets each
+        words = words.removeprefix(_FAILED)[1:].replace("] [", " ").removesuffix("]")
+    return words[:300]

@@ -110,5 +110,9 @@ def _words(url: str, model: ServedArtifact, host: str) -> str:
     lines = [f"serving {model.name} ({NAMES[model.kind]}) at {url}"]
     if host not in LOCAL:
         lines.append("open to whoever reaches this address: no password, no encryption")
-    call = curl(url, {name: one.inputs for name, one in model.signatures.items()})
+    takes = {
+        name: {key: tensor.shape for key, tensor in one.inputs.items()}
+        for name, one in model.signatures.items()
+    }
+    call = curl(url, takes)
     return "\n".join([*lines, f"try      {call}", "stop     Ctrl-C"])
