@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,9 @@ from converters.parity.process import (
 from converters.parity.record import CaseSummary, Check
 from converters.parity.run import LIMIT_S, REFERENCE
 from vit_config import ViTConfig
+
+FILE = "cases.npy"
+"""Where all inputs are, in the folder of a plan."""
 
 
 def listed(
@@ -52,14 +55,8 @@ def run_cases(
         ConversionError: If a case cannot be read.
     """
     folder = plan.folder
-    found = _written(cases, a.config, folder / "cases.npy")
-    asked = {
-        "inputs": "cases.npy",
-        "batch": 8,
-        "dtype": plan.dtype,
-        "device": plan.device,
-        "oracle": False,
-    }
+    found = written(cases, a.config, folder / FILE)
+    asked = _asked(plan)
     jobs = [_job(asked, a, a.canonical(folder), "cases-A")]
     if b.keras is None or not backends:
         jobs.append(_job(asked, b, b.canonical(folder), "cases-B"))
@@ -68,7 +65,7 @@ def run_cases(
     try:
         _ask(folder, REFERENCE, jobs, "PyTorch", "torch", plan.device, None)
     except ProcessError as error:
-        return [], [_missing("the torch twin", str(error))]
+        return [], [missing("the torch twin", str(error))]
     reference = _outputs(folder, jobs[0])
     if len(jobs) > 1:
         outputs["B, torch twin"] = _outputs(folder, jobs[1])
@@ -78,16 +75,54 @@ def run_cases(
         try:
             _ask(folder, KERAS_WORKER, [job], title, backend, plan.device, python)
         except ProcessError as error:
-            checks.append(_missing(label, str(error)))
+            checks.append(missing(label, str(error)))
             continue
         outputs[label] = _outputs(folder, job)
+    return tallied(found, rule, reference, outputs), checks
+
+
+def ask_reference(plan: Plan, a: Opened) -> Any:
+    """What the torch twin of A gives for the cases in `FILE`.
+
+    Raises:
+        ProcessError: If it cannot be run.
+    """
+    job = _job(_asked(plan), a, a.canonical(plan.folder), "cases-A")
+    _ask(plan.folder, REFERENCE, [job], "PyTorch", "torch", plan.device, None)
+    return _outputs(plan.folder, job)
+
+
+def tallied(
+    found: list[tuple[slice, Chunk]],
+    rule: Rule,
+    reference: Any,
+    outputs: Mapping[str, Any],
+) -> list[CaseSummary]:
+    """Counts the decisions that differ.
+
+    Args:
+        found: The cases, as `written` gives them.
+        rule: How outputs become decisions.
+        reference: Outputs of A.
+        outputs: Of B, by the subject that gave them.
+    """
     summaries = []
     for label, values in outputs.items():
         tally = Tally(label, rule)
         for rows, chunk in found:
             tally.add(chunk, reference[rows], values[rows])
         summaries.append(tally.summary())
-    return summaries, checks
+    return summaries
+
+
+def _asked(plan: Plan) -> dict[str, Any]:
+    return {
+        "inputs": FILE,
+        "batch": 8,
+        "dtype": plan.dtype,
+        "device": plan.device,
+        "oracle": False,
+    }
 
 
 def case_check(summary: CaseSummary, criteria: Criteria) -> Check:
@@ -110,7 +145,7 @@ def case_check(summary: CaseSummary, criteria: Criteria) -> Check:
     )
 
 
-def _written(
+def written(
     cases: tuple[Case, ...], config: ViTConfig, path: Path
 ) -> list[tuple[slice, Chunk]]:
     """All inputs in one file, and which rows are whose."""
@@ -159,7 +194,8 @@ def _outputs(folder: Path, job: dict[str, Any]) -> Any:
         return answers["outputs"]
 
 
-def _missing(subject: str, reason: str) -> Check:
+def missing(subject: str, reason: str) -> Check:
+    """Decisions that nobody took."""
     return Check(
         level="cases",
         name="decisions",

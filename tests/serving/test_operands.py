@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import shutil
 import zipfile
 
@@ -16,13 +17,15 @@ from converters.cli.app import app
 from converters.conversion import read_checked
 from converters.deploy.export.contents import Contents
 from converters.deploy.runtime.known import facts_in, kind_of
+from converters.deploy.serving.model import CallError
 from converters.engine import fingerprint
 from converters.parity.exported import check
 from converters.parity.exported.judge import FEW_LIMIT, judge_exported
 from converters.parity.findings import Findings
 from converters.parity.record import ParityReport
 from converters.parity.run import Answers, Run
-from tests.export.common import DATA, LABELS, needs, pictured, write_model
+from tests.cases import CASES
+from tests.export.common import DATA, LABELS, SCAN, needs, pictured, write_model
 
 needs("torch", "uvicorn", "starlette", "PIL")
 
@@ -304,6 +307,116 @@ def test_other_preprocessing_inside_is_found(made):
     assert "states no fingerprint" in weights.message
     (config,) = (c for c in found.checks if c.level == "config")
     assert (config.name, config.status) == ("architecture", "reported")
+
+
+@pytest.fixture
+def scans(tmp_path):
+    """A 3D model that states its preprocessing, and its file."""
+    config = CASES["vit_3d"].replace(data=SCAN)
+    return write_model(tmp_path / "scans.safetensors", config), config
+
+
+def of_scans(path, config):
+    return TwinModel(config, fingerprint=contents(path).fingerprint)
+
+
+def test_raw_voxels_go_through_what_takes_them(scans):
+    path, config = scans
+    with serving(of_scans(path, config), 2**26) as url:
+        found = verify(path, url)
+    assert found.passed, found.sentence
+    raw = [check for check in found.checks if check.name.endswith("of raw voxels")]
+    assert {check.inputs for check in raw} == {f"raw, volume{i}" for i in (1, 2, 3)}
+    named = {check.name.partition(" of ")[0] for check in raw}
+    assert named == {"logits", "pooled", "tokens"}
+    # The twin's own layer and the same voxels: nothing is lost on the way.
+    assert all(check.max_difference < 1e-5 for check in raw)
+
+
+def test_a_served_model_that_turns_scans_round_is_found(scans):
+    path, config = scans
+    model = of_scans(path, config)
+    model._prepare = lambda voxels: model._prepared(voxels[::-1].copy())
+    with serving(model, 2**26) as url:
+        found = verify(path, url)
+    assert {check.name.partition(" of ")[2] for check in found.failed} == {"raw voxels"}
+    assert "preprocessing inside" in found.sentence
+
+
+@pytest.mark.slow
+def test_prepared_volumes_are_no_scans(scans):
+    """A model that does not state its preprocessing takes volumes as they go in."""
+    path, config = scans
+    plain = config.replace(data=None)
+    write_model(path, plain)
+    with serving(of_scans(path, plain), 2**26) as url:
+        found = verify(path, url)
+    assert not [check for check in found.checks if "raw" in check.name]
+    assert found.passed, found.sentence
+
+
+@pytest.fixture
+def cases(tmp_path):
+    rng = np.random.default_rng(0)
+    lines = ["path,label"]
+    for i in range(20):
+        np.save(tmp_path / f"{i}.npy", 30 * rng.normal(size=(3, 48, 32)).astype("f4"))
+        lines.append(f"{i}.npy,{i % 3}")
+    (tmp_path / "cases.csv").write_text("\n".join(lines))
+    return tmp_path / "cases.csv"
+
+
+def decided(found):
+    (check,) = (check for check in found.checks if check.level == "cases")
+    return check
+
+
+def test_cases_are_decided_by_what_is_exported_and_served(made, cases, tmp_path):
+    pytest.importorskip("scipy")
+    a, b = made
+    rows = tmp_path / "rows.csv"
+    words = ["verify", str(a), str(b), "--cases", str(cases), "--case-rows", str(rows)]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert "0 of 20 decisions changed" in done.output
+    with rows.open(newline="") as stream:
+        lines = list(csv.DictReader(stream))
+    assert {line["subject"] for line in lines} == {"B, torch.export"}
+    assert all(line["decision_a"] == line["decision_b"] for line in lines)
+    first_two = sum(line["decision_a"] not in ("2", "newt") for line in lines)
+    assert 0 < first_two < len(lines) == 20
+
+    def exchanged(found):
+        found["logits"] = found["logits"][:, [1, 0, 2]]
+
+    with serving(TwinModel(MODEL, exchanged)) as url:
+        found = verify(a, url, cases=cases)
+    check = decided(found)
+    assert (check.status, check.subject, check.count) == ("failed", "B, REST", 20)
+    assert check.message.startswith(f"{first_two} of 20 decisions changed")
+
+
+@pytest.mark.slow
+def test_cases_of_a_model_that_stops_answering_are_not_checked(made, cases):
+    pytest.importorskip("scipy")
+    a, _ = made
+    model = TwinModel(MODEL, fingerprint=contents(a).fingerprint)
+    call, most = model.call, []
+
+    def limited(signature, inputs):
+        if most and len(model.batches) >= most[0]:
+            raise CallError("gone", fault=False)
+        return call(signature, inputs)
+
+    model.call = limited
+    with serving(model) as url:
+        verify(a, url)
+        most.append(2 * len(model.batches))
+        found = verify(a, url, cases=cases)
+    check = decided(found)
+    assert (check.status, check.subject) == ("not checked", "B, REST")
+    assert "HTTP 500: gone" in check.message
+    assert found.verdict == "incomplete"
 
 
 def test_what_is_at_no_url_is_said(made):

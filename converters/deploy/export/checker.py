@@ -60,7 +60,7 @@ def _asked(case: dict[str, Any], folder: Path) -> dict[str, Any]:
     x = np.load(folder / case["inputs"])
     found = _collected(artifact.outputs(part) for part in _parts(x, case["batches"]))
     arrays = {f"serving_default:{name}": array for name, array in found.items()}
-    for kind, sent in (("pictures", _encoded), ("volumes", _raw)):
+    for kind, sent in (("pictures", _encoded), ("volumes", voxels)):
         if case.get(kind):
             given = [np.load(folder / file) for file in case[kind]]
             arrays |= _bytes(artifact, sent, given)
@@ -94,7 +94,8 @@ def _encoded(pictures: list[Array]) -> dict[str, Any]:
     return {"image_bytes": [tf.io.encode_png(one).numpy() for one in pictures]}
 
 
-def _raw(volumes: list[Array]) -> dict[str, Any]:
+def voxels(volumes: list[Array]) -> dict[str, Any]:
+    """What `serve_bytes` takes of volumes (*spatial, C)."""
     return {
         "volume_bytes": [one.tobytes() for one in volumes],
         "dtype": [one.dtype.name for one in volumes],

@@ -97,13 +97,22 @@ class RestModel:
             self._predicted("serving_default", part.tolist()) for part in parts
         )
 
-    def call(self, signature: str, *, image_bytes: Sequence[bytes]) -> dict[str, Array]:
-        """Every named output of a signature that takes files of pictures.
+    def call(self, signature: str, **inputs: Sequence[Any]) -> dict[str, Array]:
+        """Every named output of a signature.
+
+        Args:
+            signature: Its name.
+            **inputs: Rows by name: bytes, strings or arrays.
 
         Raises:
             ConversionError: If the server refuses them.
         """
-        rows = [{"b64": base64.b64encode(one).decode()} for one in image_bytes]
+        columns = [[_as_json(one) for one in rows] for rows in inputs.values()]
+        rows = [
+            dict(zip(inputs, row, strict=True)) for row in zip(*columns, strict=True)
+        ]
+        if len(inputs) == 1:
+            (rows,) = columns  # one alone goes unnamed
         return self._predicted(signature, rows)
 
     def _predicted(self, signature: str, rows: list[Any]) -> dict[str, Array]:
@@ -152,6 +161,12 @@ def _error(text: bytes) -> str:
         return printable(json.loads(text)["error"], 300)
     except (ValueError, KeyError, TypeError):
         return printable(text.decode("utf-8", "replace"), 300)
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return {"b64": base64.b64encode(value).decode()}
+    return value.tolist() if isinstance(value, np.ndarray) else value
 
 
 def _array(values: list[Any]) -> Array:

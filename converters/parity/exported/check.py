@@ -8,6 +8,8 @@ from pathlib import Path
 
 from converters.errors import refusal
 from converters.extras import MissingExtraError
+from converters.parity.case_run import case_check, listed
+from converters.parity.exported.cases import run_exported_cases
 from converters.parity.exported.judge import compare_stated, judge_exported
 from converters.parity.exported.operand import Exported, prepared_by
 from converters.parity.exported.run import run_exported
@@ -36,7 +38,6 @@ def check_options(options: Options) -> None:
         ("--keras-python", options.keras_python, None),
         ("--device", options.device, "cpu"),
         ("--dtype", options.dtype, "float32"),
-        ("--cases", options.cases, None),
         ("--include-inputs", options.include_inputs, False),
     ):
         if value != only:
@@ -58,8 +59,11 @@ def check_exported(
 ) -> None:
     """Runs an exported or served B, and the torch twin of A; see `exported`."""
     own = own_inputs(options.inputs, a.config, folder)
+    cases = None
+    if options.cases is not None:
+        cases = listed(options.cases, a.config, options.threshold)
     raw = prepared_by(a, b)
-    if raw is not None and find_spec("PIL") is None:
+    if raw is not None and b.raw == "pictures" and find_spec("PIL") is None:
         text = "pillow is not installed: pip install 'vit-duet[predict]'"
         found.checks.append(not_checked("logits", f"{b.label}, serve_bytes", text))
         raw = None
@@ -90,4 +94,10 @@ def check_exported(
     for label, answers in ran.subjects.items():
         if label != b.label:
             judge_subject(found, plan, options, label, a, answers, ran, a)
+    if cases is not None:
+        tell("running the cases")
+        summaries, checks = run_exported_cases(plan, *cases, a, b)
+        found.add("cases", *summaries)
+        found.checks += [case_check(one, options.criteria) for one in summaries]
+        found.checks += checks
     note_inputs(found, ran, own)

@@ -127,10 +127,11 @@ def _few(check: Check) -> Check:
 
 
 def _bytes_checks(judge: Judge) -> Iterator[Check]:
-    """Pictures that B decoded and prepared, against what the torch twins make of them.
+    """Raw inputs that B prepared, against what the torch twins make of them.
 
     The reference is fed by `torch_vit.Preprocess`.
     """
+    kind = "PNG" if judge.config.spatial_dims == 2 else "raw voxels"
     for key in judge.given:
         start, _, rest = key.partition(":")
         if start != "bytes":
@@ -145,14 +146,14 @@ def _bytes_checks(judge: Judge) -> Iterator[Check]:
         passed = ratio <= FEW_LIMIT
         yield Check(
             level="logits",
-            name=f"{judge.name_of(part)} of PNG",
+            name=f"{judge.name_of(part)} of {kind}",
             inputs=f"raw, {name}",
             subject=judge.subject,
             meaning="twins",
             status="passed" if passed else "failed",
             message=""
             if passed
-            else f"error {ratio:.3g} times the noise: decoding or preprocessing inside "
+            else f"error {ratio:.3g} times the noise: reading or preprocessing inside "
             "is not what the config's data says",
             count=len(given),
             ratio=ratio,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,8 @@ class Exported:
         place: The file or folder; the served model.
         label: What to call it as a subject.
         config: Its config, if it states one.
-        pictures: Whether it takes pictures as files, and prepares them itself.
+        raw: What it takes as it is, and prepares itself: `"pictures"` as files,
+            `"volumes"` as voxels, or nothing.
     """
 
     operand: Operand
@@ -35,7 +36,13 @@ class Exported:
     place: Path | RestModel
     label: str
     config: ViTConfig | None
-    pictures: bool
+    raw: str
+
+
+_RAW = {
+    ("image_bytes",): "pictures",
+    ("dtype", "shape", "volume_bytes"): "volumes",
+}
 
 
 def is_exported(source: Any) -> bool:
@@ -56,8 +63,7 @@ def open_exported(source: str | Path) -> Exported:
         if isinstance(source, str) and is_url(source):
             served = RestModel(source)
             takes = served.signatures.get("serve_bytes", {}).get("inputs", {})
-            pictures = set(takes) == {"image_bytes"}
-            return _exported(served, "rest", "B, REST", served.facts, pictures)
+            return _exported(served, "rest", "B, REST", served.facts, takes)
         return _opened(Path(source))
     except ConversionError as error:
         raise ConversionError(
@@ -76,12 +82,13 @@ def _opened(path: Path) -> Exported:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise refusal(f"cannot be read: {reason}", file=path) from None
-    signatures = facts.get("signatures", [])
-    pictures = any(
-        [takes["name"] for takes in one["inputs"]] == ["image_bytes"]
-        for one in signatures
-    )
-    return _exported(path, kind, f"B, {NAMES[kind]}", facts, pictures)
+    takes = [
+        takes["name"]
+        for one in facts.get("signatures", [])
+        if one["name"] == "serve_bytes"
+        for takes in one["inputs"]
+    ]
+    return _exported(path, kind, f"B, {NAMES[kind]}", facts, takes)
 
 
 def _exported(
@@ -89,9 +96,10 @@ def _exported(
     kind: str,
     label: str,
     facts: Mapping[str, Any],
-    pictures: bool,
+    takes: Iterable[str],
 ) -> Exported:
     config = None
+    raw = _RAW.get(tuple(sorted(takes)), "")
     if "config" in facts:
         try:
             config = ViTConfig.from_dict(facts["config"])
@@ -108,7 +116,9 @@ def _exported(
         parameters=0,
         dtype=str(facts.get("dtype", "")),
     )
-    return Exported(operand, kind, place, label, config, pictures)
+    if raw == "volumes" and config is not None and not states(config):
+        raw = ""  # the voxels are those of prepared volumes
+    return Exported(operand, kind, place, label, config, raw)
 
 
 def check_takes(a: ViTConfig, b: Exported) -> None:
@@ -131,8 +141,8 @@ def check_takes(a: ViTConfig, b: Exported) -> None:
 
 
 def prepared_by(a: Opened, b: Exported) -> ViTConfig | None:
-    """Whose preprocessing B is held to, if it prepares pictures itself."""
-    if not b.pictures or a.config.spatial_dims != 2:
+    """Whose preprocessing B is held to, if it prepares pictures or volumes itself."""
+    if b.raw != ("pictures" if a.config.spatial_dims == 2 else "volumes"):
         return None
     for config in (a.config, b.config):
         if config is not None and states(config):

@@ -42,7 +42,7 @@ def run_exported(plan: Plan, a: Opened, b: Exported, own: Run) -> None:
     job |= {"answers": "exported.npz", "names": _names(a.config), "alone": True}
     if plan.raw is not None:
         case["raw"] = {**case["raw"], "served": True}
-        job["pictures"] = _encoded(case["raw"]["sets"], folder)
+        job["raw"] = _encoded(case["raw"]["sets"], folder)
     case |= {"model": str(a.canonical(folder)), "answers": "reference.npz"}
     case["weights"] = False
     path = write_job(folder / "reference.json", [case])
@@ -50,7 +50,7 @@ def run_exported(plan: Plan, a: Opened, b: Exported, own: Run) -> None:
         try:
             told = _asked(b, job, folder)
         except (ProcessError, ConversionError, MissingExtraError) as error:
-            own.missing[b.label] = _line(error)
+            own.missing[b.label] = in_a_line(error)
         else:
             note(own, told, "exported")
             arrays = own.files.enter_context(Arrays(folder / job["answers"]))
@@ -61,7 +61,8 @@ def run_exported(plan: Plan, a: Opened, b: Exported, own: Run) -> None:
     own.reference = Answers(arrays, {}, torch=True)
 
 
-def _line(error: Exception) -> str:
+def in_a_line(error: Exception) -> str:
+    """Why B has no answers."""
     if isinstance(error, ConversionError):
         return "; ".join(issue.found for issue in error.issues)
     return str(error)
@@ -97,19 +98,46 @@ def _asked(b: Exported, job: dict[str, Any], folder: Path) -> dict[str, Any]:
     return found
 
 
-def _encoded(sets: Mapping[str, str], folder: Path) -> dict[str, list[str]]:
-    """Raw pictures as PNG, which loses nothing: names of files by set."""
-    from PIL import Image
+def ask_cases(b: Exported, config: ViTConfig, folder: Path, file: str) -> Any:
+    """What B gives for prepared inputs.
 
+    Args:
+        b: The candidate.
+        config: Of A.
+        folder: Where the inputs are.
+        file: A `.npy` of inputs (B, C, *spatial) there.
+
+    Returns:
+        Its logits, or the one output that a decision is made of.
+
+    Raises:
+        ProcessError: If it cannot be run.
+        ConversionError: If it cannot be asked.
+        MissingExtraError: If its runtime is not installed.
+    """
+    job = {"sets": {"cases": file}, "batch": 8, "answers": "cases-B.npz"}
+    _asked(b, job | {"names": _names(config), "alone": True}, folder)
+    with np.load(folder / "cases-B.npz") as answers:
+        return answers["set:cases:outputs"]
+
+
+def _encoded(sets: Mapping[str, str], folder: Path) -> dict[str, list[str]]:
+    """Raw inputs as files that lose nothing: their names by set."""
     found: dict[str, list[str]] = {}
     for name, file in sets.items():
         found[name] = []
-        for i, pixels in enumerate(np.load(folder / file)):
-            path = folder / f"raw-{name}-{i}.png"
-            grey = len(pixels) == 1
-            rows = (
-                pixels[0] if grey else np.ascontiguousarray(pixels.transpose(1, 2, 0))
-            )
-            Image.fromarray(rows).save(path)
+        for i, values in enumerate(np.load(folder / file)):
+            last = np.ascontiguousarray(np.moveaxis(values, 0, -1))
+            path = folder / f"raw-{name}-{i}{'.png' if values.ndim == 3 else '.npy'}"
+            if values.ndim == 3:
+                _write_png(path, last)
+            else:
+                np.save(path, last)
             found[name].append(path.name)
     return found
+
+
+def _write_png(path: Path, pixels: Any) -> None:
+    from PIL import Image
+
+    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(path)

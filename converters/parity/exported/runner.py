@@ -3,25 +3,25 @@
 Run as `python -m converters.parity.exported.runner JOB` for a file or folder. JOB is a
 JSON file, `{"cases": [...]}`; a case has "format", "artifact", "sets" and "batch" as in
 `converters.parity.answers`, "names" (what the twins call its outputs), "answers", and
-perhaps "pictures", files of encoded pictures by name. Neither twin nor the schema nor
-Keras can be imported there.
+perhaps "raw", encoded pictures or `.npy` files of voxels by name. Neither twin nor the
+schema nor Keras can be imported there.
 
 The answers: `set:KIND:outputs`, `:pooled` and `:tokens` as the artifact has them,
-`bytes:NAME:...` of pictures, and `set:noise:probabilities`.
+`bytes:NAME:...` of raw ones, and `set:noise:probabilities`.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.deploy.export.checker import bar
+from converters.deploy.export.checker import bar, voxels
 from converters.deploy.runtime.base import open_artifact
 from converters.parity.archive import Archive
 from converters.parity.program import answered, run
@@ -37,8 +37,8 @@ class Asked(Protocol):
     def outputs(self, x: Array) -> dict[str, Array]:
         """Every named output for prepared inputs (B, C, *spatial)."""
 
-    def call(self, signature: str, *, image_bytes: Any) -> dict[str, Array]:
-        """Every named output of a signature that takes files of pictures."""
+    def call(self, signature: str, **inputs: Any) -> dict[str, Array]:
+        """Every named output of a signature, for inputs as it takes them."""
 
 
 def main(job: Path) -> None:
@@ -81,11 +81,17 @@ def ask(model: Asked, case: Mapping[str, Any], folder: Path) -> None:
                 archive.add(f"set:{kind}:{name}", array)
             if kind == "noise" and PROBABILITIES in found:
                 archive.add(f"set:{kind}:{PROBABILITIES}", found[PROBABILITIES])
-        for name, files in case.get("pictures", {}).items():
-            encoded = [(folder / file).read_bytes() for file in files]
-            found = model.call("serve_bytes", image_bytes=encoded)
+        for name, files in case.get("raw", {}).items():
+            found = model.call("serve_bytes", **_sent([folder / f for f in files]))
             for part, array in _known(found, case["names"]):
                 archive.add(f"bytes:{name}:{part}", array)
+
+
+def _sent(files: Sequence[Path]) -> dict[str, Any]:
+    """What `serve_bytes` takes of files."""
+    if files[0].suffix == ".npy":
+        return voxels([np.load(file) for file in files])
+    return {"image_bytes": [file.read_bytes() for file in files]}
 
 
 def _known(
