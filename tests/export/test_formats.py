@@ -120,10 +120,16 @@ def test_a_litert_file_runs_in_its_interpreter(tmp_path):
 
 # ---- every kind of model ----------------------------------------------------------
 
+GIVEN = MODEL.data.model_dump()
 MODELS: dict[str, ViTConfig] = {
-    "squashed": pictured(data={**MODEL.data.model_dump(), "crop_mode": "squash"}),
+    "squashed": pictured(data={**GIVEN, "crop_mode": "squash"}),
     "multi_label": pictured(labels=LABELS, problem_type="multi_label"),
+    "grey_pictures": pictured(in_chans=1, data={**GIVEN, "mean": 0.5, "std": 0.25}),
+    "clear_pictures": pictured(in_chans=4, data={**GIVEN, "mean": 0.5, "std": 0.25}),
+    "scan_of_two": config("vit_3d", in_chans=2, data=SCAN),
     "scan": config("vit_3d", data=SCAN, problem_type="multi_label"),
+    # a class token without a position: MONAI's classifiers
+    "monai_3d": config("vit_3d", pos_embed_tokens="patch"),
     **{
         name: CASES[name]
         for name in (
@@ -139,7 +145,8 @@ TRACED = ("onnx", "torch")
 """Formats that all of these are written to; TensorFlow takes some seconds for each."""
 
 FEWER = (
-    *("squashed", "multi_label", "scan", "features_3d", "map_3d", "dual_norm_3d"),
+    *("squashed", "multi_label", "scan", "monai_3d", "features_3d", "map_3d"),
+    *("dual_norm_3d", "grey_pictures", "clear_pictures", "scan_of_two"),
     *("distilled", "tanh_head", "qv_bias", "swiglu", "gelu_tanh", "token_avg"),
 )
 NEEDED = {

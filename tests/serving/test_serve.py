@@ -56,14 +56,19 @@ def served(tmp_path_factory):
     with said.open("wb") as out:
         process = subprocess.Popen(list(map(str, command)), stdout=out, env=env)
         try:
-            end = time.monotonic() + 120
-            while "stop" not in (text := said.read_text("utf-8")):
-                assert process.poll() is None and time.monotonic() < end, text
-                time.sleep(0.1)
-            yield source, target, text
+            yield source, target, until_served(process, said)
         finally:
             process.send_signal(signal.SIGINT)
             assert process.wait(30) == 130
+
+
+def until_served(process: subprocess.Popen[bytes], said: Path) -> str:
+    """What a server prints once it answers."""
+    end = time.monotonic() + 120
+    while "stop" not in (text := said.read_text("utf-8")):
+        assert process.poll() is None and time.monotonic() < end, text
+        time.sleep(0.1)
+    return text
 
 
 def url_of(text: str) -> str:
