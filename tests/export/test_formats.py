@@ -121,11 +121,17 @@ def test_a_litert_file_runs_in_its_interpreter(tmp_path):
 # ---- every kind of model ----------------------------------------------------------
 
 GIVEN = MODEL.data.model_dump()
+
+
+def of_channels(count: int) -> dict[str, object]:
+    return {**GIVEN, "mean": (0.5, 0.4, 0.3, 0.6)[:count], "std": (0.25,) * count}
+
+
 MODELS: dict[str, ViTConfig] = {
     "squashed": pictured(data={**GIVEN, "crop_mode": "squash"}),
     "multi_label": pictured(labels=LABELS, problem_type="multi_label"),
-    "grey_pictures": pictured(in_chans=1, data={**GIVEN, "mean": 0.5, "std": 0.25}),
-    "clear_pictures": pictured(in_chans=4, data={**GIVEN, "mean": 0.5, "std": 0.25}),
+    "grey_pictures": pictured(in_chans=1, data=of_channels(1)),
+    "clear_pictures": pictured(in_chans=4, data=of_channels(4)),
     "scan_of_two": config("vit_3d", in_chans=2, data=SCAN),
     "scan": config("vit_3d", data=SCAN, problem_type="multi_label"),
     # a class token without a position: MONAI's classifiers
