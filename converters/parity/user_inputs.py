@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from converters.deploy.media import series
 from converters.engine import count_nonfinite
 from converters.errors import ConversionError, Issue, printable, refusal
 from converters.parity import arrays, pictures, volumes
@@ -31,7 +32,8 @@ class Found:
     """Files that were named, or lie in folders that were.
 
     Attributes:
-        files: In the order given; those of a folder sorted by name.
+        files: In the order given; those of a folder sorted by name. A folder among
+            them is one DICOM series.
         skipped: Names in the folders that are no inputs.
     """
 
@@ -76,7 +78,9 @@ class Written:
 
 
 def find_inputs(paths: Iterable[Path]) -> Found:
-    """Lists the inputs that files and folders hold. Folders in folders are skipped.
+    """Lists the inputs that files and folders hold.
+
+    A folder with DICOM slices is one input. Other folders in folders are skipped.
 
     Raises:
         ConversionError: With every path that does not exist or is no input, and every
@@ -86,14 +90,17 @@ def find_inputs(paths: Iterable[Path]) -> Found:
     skipped: list[str] = []
     issues: list[Issue] = []
     for path in paths:
-        if path.is_dir():
+        if series.is_series(path):
+            files.append(path)
+        elif path.is_dir():
             inside = sorted(path.iterdir())
-            own = [file for file in inside if suffix(file) and file.is_file()]
+            own = [file for file in inside if not unusable(file)]
             files += own
             skipped += [file.name for file in inside if file not in set(own)]
             if not own:
                 what = "a folder without inputs" if inside else "an empty folder"
-                issues.append(_issue(path, what, f"files of {', '.join(KNOWN)}"))
+                wanted = f"files of {', '.join(KNOWN)}, or of one DICOM series"
+                issues.append(_issue(path, what, wanted))
         elif problem := unusable(path):
             issues.append(problem)
         else:
@@ -110,9 +117,11 @@ def suffix(path: Path) -> str:
 
 
 def unusable(path: Path) -> Issue | None:
-    """What is wrong with a path that should be the file of an input."""
+    """What is wrong with a path that should be an input: a file, or a DICOM series."""
     if not path.exists():
         return _issue(path, "no such file")
+    if series.is_series(path):
+        return None
     if not path.is_file():
         return _issue(path, "not a file")
     if not suffix(path):
@@ -128,7 +137,7 @@ def read_inputs(path: Path, config: ViTConfig) -> Iterator[Input]:
     """The inputs of one file: one, or those of an array.
 
     Args:
-        path: One of `Found.files`.
+        path: One of `Found.files`, a file or the folder of a DICOM series.
         config: Of the model.
 
     Raises:
@@ -138,7 +147,7 @@ def read_inputs(path: Path, config: ViTConfig) -> Iterator[Input]:
     """
     kind = suffix(path)
     pixels = kind in pictures.SUFFIXES
-    dims = 3 if kind in volumes.SUFFIXES else 2
+    dims = 2 if pixels else 3
     if kind not in ARRAYS and dims != config.spatial_dims:
         found = "a picture" if pixels else "a volume"
         size = " x ".join(map(str, config.img_size))
@@ -159,12 +168,14 @@ def read_inputs(path: Path, config: ViTConfig) -> Iterator[Input]:
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal.
+    """SHA-256 of a file's bytes, in hexadecimal; of a folder as `series.digest` says.
 
     Raises:
         ConversionError: If it cannot be read.
     """
     try:
+        if path.is_dir():
+            return series.digest(path)
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Folders of DICOM slices as inputs of `predict` and `embed`."""
+"""Folders of DICOM slices as inputs of `predict`, `embed` and `verify`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,19 @@ import subprocess
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import converters
 from converters import ConversionError
+from converters.cli.app import app
+from converters.conversion import read_checked
 from converters.deploy.media.inputs import find_entries
 from converters.deploy.media.series import digest, is_series
-from tests.predict.common import apart, saved
+from converters.parity.case_list import chunks, read_cases
+from converters.parity.decisions import decision_rule
+from converters.parity.record import ParityReport
+from converters.parity.user_inputs import find_inputs, read_inputs
+from tests.predict.common import apart, saved, tiny
 from tests.predict.test_embed import index_of, rows_of
 from tests.preprocess.volume_cases import AFFINES, scan
 from tests.preprocess.volume_common import config
@@ -108,6 +115,47 @@ def test_it_is_predicted_and_embedded_as_the_same_scan_in_one_file(series, tmp_p
     os.utime(folder / "series" / "3.dcm", ns=(1, 2**62))
     with pytest.raises(ConversionError, match="series  changed since"):
         converters.embed(model, folder, out)
+
+
+def test_verification_takes_it_as_the_same_scan(series, tmp_path):
+    model, folder = series
+    (tmp_path / "in" / "notes.txt").touch()
+    (tmp_path / "in" / "empty").mkdir()
+    found = find_inputs([folder])
+    assert [path.name for path in found.files] == ["scan.nii.gz", "series"]
+    assert found.skipped == ("empty", "notes.txt")
+    assert find_inputs([folder / "series"]).files == (folder / "series",)
+    with read_checked(model) as read:
+        stated = read.config
+    (one,), (other,) = (list(read_inputs(path, stated)) for path in found.files)
+    assert np.array_equal(one.values, other.values) and np.ptp(one.values) > 0
+    assert other.case == digest(folder / "series") != one.case
+    cases = tmp_path / "cases.csv"
+    cases.write_text("path\nin/series\nin/scan.nii.gz\nin/empty\n")
+    rule = decision_rule(stated, None)
+    with pytest.raises(ConversionError, match="line 4") as error:
+        read_cases(cases, stated, rule)
+    assert "empty: not a file" in str(error.value) and "line 2" not in str(error.value)
+    cases.write_text("path\nin/series\nin/scan.nii.gz\n")
+    (chunk,) = chunks(read_cases(cases, stated, rule), stated)
+    assert np.array_equal(chunk.values[0], chunk.values[1])
+    flat = tiny(data=None)
+    with pytest.raises(ConversionError, match="a volume; the model takes inputs of 12"):
+        list(read_inputs(folder / "series", flat))
+    (folder / "series" / "3.dcm").unlink()
+    with pytest.raises(ConversionError, match="equally far apart"):
+        list(read_inputs(folder / "series", stated))
+
+
+@pytest.mark.slow
+def test_a_verification_is_run_on_it(series):
+    model, folder = series
+    words = ["verify", model, model, "--input", folder / "series", "--json", "-"]
+    done = CliRunner().invoke(app, list(map(str, words)))
+    assert done.exit_code == 0, done.output
+    found = ParityReport.from_json(done.output)
+    own = [check for check in found.checks if check.inputs == "own"]
+    assert {check.count for check in own} == {1}
 
 
 def test_a_series_that_is_no_volume_is_listed(series):
