@@ -187,9 +187,22 @@ def make() -> dict[str, Any]:
         "unstated": {field: unstated[field] for field in KEPT},
         "usual": base,
         "renamed": renamed,
+        "hub": hub_of(models),
         "models": models,
         "others": {kind: " ".join(names) for kind, names in sorted(others.items())},
     }
+
+
+def hub_of(models: dict[str, Any]) -> dict[str, str | None]:
+    """Where the weights of a tag are on the hub, if not under `timm/` and its name."""
+    found = {}
+    for name, model in models.items():
+        for tag in filter(None, model["tags"]):
+            full = f"{name}.{tag}"
+            there = timm.models.get_pretrained_cfg(full).hf_hub_id or None
+            if there != f"timm/{full}":
+                found[full] = there
+    return found
 
 
 def model_entry(name: str, noted: Noted) -> dict[str, Any]:
@@ -212,7 +225,7 @@ def as_text(table: dict[str, Any]) -> str:
     lines = ["{"]
     for key in ("versions", "unstated", "usual"):
         lines.append(f" {json.dumps(key)}: {json.dumps(table[key])},")
-    for key in ("renamed", "others"):
+    for key in ("renamed", "hub", "others"):
         lines.append(f' "{key}": {{')
         rows = [f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in table[key].items()]
         lines += [",\n".join(rows), " },"]

@@ -28,6 +28,7 @@ MODEL = pictured(
         "pretraining_data": "ImageNet-21k",
     },
 )
+TIMM = "vit_base_patch16_224"
 NAMES = {
     "saved_model": "served",
     "onnx": "m.onnx",
@@ -84,6 +85,17 @@ def test_the_hub_reads_the_front_matter(kind):
         (None, {}),
         ({"licence": "my own: #1"}, {"license": "other", "license_name": "my own: #1"}),
         ({"name": "a file of ours"}, {}),
+        ({"name": "hf://org/model"}, {"base_model": "org/model"}),
+        *(
+            ({"name": name}, {"base_model": base} if base else {})
+            for name, base in (
+                (f"{TIMM}.augreg2_in21k_ft_in1k", f"timm/{TIMM}.augreg2_in21k_ft_in1k"),
+                (f"{TIMM}.of_our_own", None),  # a tag that timm does not have
+                (TIMM, None),  # which of its weights nobody says
+                ("vit_base_mci_224.apple_mclip", "apple/mobileclip_b_timm"),
+                ("vit_huge_patch14_gap_224.in1k_ijepa", None),  # not on the hub
+            )
+        ),
     ],
 )
 def test_the_front_matter_says_no_more_than_the_source(source, expected):

@@ -90,6 +90,8 @@ def test_tag_decides_classes_and_preprocessing() -> None:
     default = named("vit_base_patch16_224")
     assert default.num_classes == 1000 and default.data is not None
     assert default.data.mean == (0.5, 0.5, 0.5) and default.data.crop_pct == 0.9
+    assert default.source is not None
+    assert default.source.name == "vit_base_patch16_224"  # no tag was stated
     dino = named("vit_base_patch16_224.dino")
     assert dino.num_classes == 0 and dino.data is not None
     assert dino.data.mean == (0.485, 0.456, 0.406)
@@ -266,3 +268,13 @@ def test_outputs_are_those_of_timm(name: str) -> None:
         expected, found = theirs(x), ours(seen)
     assert expected.std() > 0.01
     torch.testing.assert_close(found, expected, rtol=0, atol=2e-6)
+
+
+@pytest.mark.peers
+@pytest.mark.filterwarnings("ignore")
+def test_weights_are_on_the_hub_where_timm_has_them() -> None:
+    timm = pytest.importorskip("timm")
+    for full in SHAPES:
+        tag = full.partition(".")[2]
+        there = timm.models.get_pretrained_cfg(full).hf_hub_id if tag else None
+        assert timm_names.hub_id(full) == (there or None), full

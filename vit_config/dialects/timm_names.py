@@ -94,6 +94,23 @@ def preprocessing(name: str, tag: str) -> dict[str, Any]:
     return {**table()["usual"], **table()["models"][name]["tags"][tag]}
 
 
+def hub_id(full: str) -> str | None:
+    """Where timm has the weights of an architecture and a tag on the Hugging Face Hub.
+
+    Args:
+        full: Both, `"vit_base_patch16_224.dino"`.
+
+    Returns:
+        None if it names no tag, or one that has no weights there.
+    """
+    name, _, tag = full.partition(".")
+    model = table()["models"].get(name)
+    if model is None or not tag or tag not in model["tags"]:
+        return None
+    found: str | None = table()["hub"].get(full, f"timm/{full}")
+    return found
+
+
 def resolve(given: Mapping[str, Any]) -> Named:
     """Finds the arguments of the class and everything else a config says.
 
@@ -115,13 +132,13 @@ def resolve(given: Mapping[str, Any]) -> Named:
         arguments = dict(model_args)
         full = (cfg.get("tag") and f"{name}.{cfg['tag']}") or given["architecture"]
     else:
+        full = f"{name}.{tag}" if tag else name  # as it was stated
         tag = tag or tags(name)[0]
         cfg = preprocessing(name, tag)
         asked = {k: given[k] for k in ("num_classes", "global_pool") if k in given}
         arguments = {
             k: v for k, v in {**rest, **asked}.items() if v is not None
         } | dict(model_args)
-        full = f"{name}.{tag}" if tag else name
     arguments = _of_class(arguments, problems)
     entry = table()["models"][name]
     arguments = {**entry["arguments"], **arguments}

@@ -16,6 +16,7 @@ from converters.deploy.card.place import MARK
 from converters.deploy.runtime.known import NAMES
 from converters.deploy.serving import calls
 from converters.parity.page.markup import code, escaped, table
+from vit_config.dialects.timm_names import hub_id
 
 if TYPE_CHECKING:
     from converters.deploy.export.report import ExportReport
@@ -234,8 +235,9 @@ def _front(config: ViTConfig, library: str, *kinds: str) -> str:
     elif config.spatial_dims == 2 and config.problem_type in _CLASSES:
         found["pipeline_tag"] = "image-classification"
     name = ((source.name if source else None) or "").removeprefix("hf://")
-    if HUB_ID.fullmatch(name):
-        found["base_model"] = name
+    base = name if HUB_ID.fullmatch(name) else hub_id(name)
+    if base:
+        found["base_model"] = base
     dims = "3d" if config.spatial_dims == 3 else "2d"
     found["tags"] = ["vision-transformer", "vit-duet", dims, *kinds]
     lines = [f"{key}: {json.dumps(value)}" for key, value in found.items()]
