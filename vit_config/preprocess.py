@@ -36,7 +36,7 @@ pass values are cut to what 8 bits can hold, since the cubic overshoots at edges
   levels at such edges.
 - Where an edge to be rounded ends in exactly one half, timm's quotient of floats may
   round it the other way (20 of 300,000 sizes); where a point falls between two pixels,
-  Pillow's `"nearest"` may take the other one.
+  Pillow's `"nearest"` and torch's `"nearest-exact"` may take the other one.
 """
 
 from __future__ import annotations

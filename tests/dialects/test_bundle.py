@@ -309,9 +309,64 @@ def test_resize() -> None:
     assert found is not None and found.interpolation == "area"  # MONAI's default
     plane = {**ARGUMENTS, "_target_": "ViT", "spatial_dims": 2}
     plane |= {"img_size": [16, 12], "patch_size": 4}
-    resize |= {"spatial_size": [16, 12], "mode": "bilinear"}
+    resize |= {"spatial_size": [16, 12], "mode": "nearest-exact"}
     found = model(network_def=plane, preprocessing=[resize]).data
-    assert found is not None and (found.fit, found.crop_mode) == (None, "squash")
+    assert found is not None
+    assert (found.fit, found.crop_mode, found.crop_pct) == (None, "squash", 1.0)
+    assert found.interpolation == "nearest"
+    for mode in ("bilinear", "bicubic", "nearest", "area"):
+        text = problems(network_def=plane, preprocessing=[resize | {"mode": mode}])
+        assert f"mode={mode!r} cannot be held of images" in text
+        assert "with antialiasing" in text
+    del resize["mode"]
+    text = problems(network_def=plane, preprocessing=[resize])
+    assert "mode='area' cannot be held of images" in text
+    resize |= {"mode": "bilinear", "anti_aliasing": True}
+    text = problems(network_def=plane, preprocessing=[resize])
+    assert "anti_aliasing=True cannot be held" in text
+    resize = {"_target_": "Resized", "spatial_size": SIZE, "mode": "nearest-exact"}
+    text = problems(preprocessing=[resize])
+    assert "mode='nearest-exact' cannot be held of volumes" in text
+
+
+def test_pictures_that_are_read_columns_first_are_refused() -> None:
+    plane = {**ARGUMENTS, "_target_": "ViT", "spatial_dims": 2}
+    plane |= {"img_size": [16, 12], "patch_size": 4}
+    pixels = {**TRANSFORMS[4], "a_min": 0, "a_max": 255}
+    load = {"_target_": "LoadImaged", "keys": "image"}
+    text = problems(network_def=plane, preprocessing=[load, pixels])
+    assert "(LoadImage): without reverse_indexing=False" in text
+    for more in (
+        {"reader": "PILReader", "reverse_indexing": False},
+        {"reader": "NumpyReader"},
+        {"keys": "label"},
+    ):
+        found = model(network_def=plane, preprocessing=[load | more, pixels]).data
+        assert found is not None and found.input_range == (0.0, 1.0)
+    assert model(preprocessing=[load, TRANSFORMS[2]]).data is not None  # of volumes
+
+
+@pytest.mark.parametrize("mode", ["nearest-exact", "nearest", "bilinear"])
+def test_monai_resizes_images_as_is_stated_or_it_is_not(mode: str) -> None:
+    """The reason for what is held above, and what is refused: MONAI itself."""
+    transforms = pytest.importorskip("monai.transforms")
+    import torch_vit
+
+    data = {"mean": (0.0, 0.0), "std": (1.0, 1.0), "input_range": (0.0, 255.0)}
+    data |= {"interpolation": mode.removesuffix("-exact"), "crop_pct": 1.0}
+    plane = ViTConfig(
+        **{"img_size": (16, 12), "patch_size": 4, "in_chans": 2, "embed_dim": 24},
+        **{
+            "depth": 1,
+            "num_heads": 3,
+            "mlp_dim": 8,
+            "data": data | {"crop_mode": "squash"},
+        },
+    )
+    pixels = torch.randint(0, 256, (1, 2, 37, 50), dtype=torch.uint8)
+    ours = torch_vit.Preprocess(plane)(pixels)[0]
+    theirs = transforms.Resize((16, 12), mode=mode)(pixels[0].float()).as_tensor()
+    assert torch.equal(ours, theirs) == (mode == "nearest-exact")
 
 
 def test_order_of_fit_and_intensity() -> None:

@@ -20,6 +20,7 @@ from vit_config.dialects.monai_transforms import (
     PASSED_OVER,
     READERS,
     check_dtype,
+    check_reader,
 )
 from vit_config.errors import ConfigError
 
@@ -125,10 +126,14 @@ def preprocessing(
     own = _item(transforms, language, "image", _names(metadata, "inputs"))
     for transform in transforms:
         name, where = transform.name, f"{transform.where} ({transform.name})"
-        if name in PASSED_OVER or name.startswith("Rand"):
+        loads = name == "LoadImage" and fields.get("spatial_dims", 3) == 2
+        if (name in PASSED_OVER and not loads) or name.startswith("Rand"):
             continue
         try:
             if transform.leaves(language, own):
+                continue
+            if loads:
+                check_reader(transform.arguments(language, own))
                 continue
             if name not in READERS and name not in CASTS:
                 raise ValueError("cannot be held")
@@ -241,6 +246,7 @@ def _transforms(
     return found
 
 
+_FLAT_ONLY = ("bicubic", "nearest-exact")  # ways to resize that volumes do not have
 _INTENSITY = ("mean", "std")  # of the values that a window or the like leaves
 _BEFORE = {
     # transform: what is said of its result, and so must not stand there before it
@@ -286,12 +292,17 @@ def _fitting(
     if "mean" in found and padded:
         raise ValueError("after one that pads: cannot be held")
     if found.get("fit") == "resize" and flat:
-        if found["interpolation"] == "area":
-            raise ValueError("mode='area' cannot be held")
-        found = {"interpolation": found["interpolation"]}
-        found |= {"crop_pct": 1.0, "crop_mode": "squash"}
-    elif found.get("fit") == "resize" and found["interpolation"] == "bicubic":
-        raise ValueError("mode='bicubic' cannot be held of volumes")
+        if found["interpolation"] != "nearest-exact":
+            # MONAI's `anti_aliasing=True`, a Gauss filter, is another thing, too.
+            mode = given.get("mode", "area")
+            raise ValueError(
+                f"mode={mode!r} cannot be held of images: they are resampled with "
+                "antialiasing here, which MONAI's Resize is not; 'nearest-exact' can"
+            )
+        found = {"interpolation": "nearest", "crop_pct": 1.0, "crop_mode": "squash"}
+    elif found.get("fit") == "resize" and found["interpolation"] in _FLAT_ONLY:
+        mode = found["interpolation"]
+        raise ValueError(f"mode={mode!r} cannot be held of volumes")
     elif "fit" in found:
         if "fit" in before:
             raise ValueError("after one that sets fit: cannot be held")

@@ -123,7 +123,7 @@ def _normalise(given: dict[str, Any]) -> dict[str, Any]:
 
 _MODES = {"nearest": "nearest", "trilinear": "bilinear"}
 _MODES |= {"bilinear": "bilinear", "linear": "bilinear", "bicubic": "bicubic"}
-_MODES |= {"area": "area"}
+_MODES |= {"area": "area", "nearest-exact": "nearest-exact"}
 
 
 def _resize(given: dict[str, Any]) -> dict[str, Any]:
@@ -140,6 +140,23 @@ def _pad_or_crop(given: dict[str, Any]) -> dict[str, Any]:
     value = float(given.pop("value", 0.0))
     _only(given, method="symmetric", mode="constant")
     return {"fit": "pad_or_crop", "pad_value": value}
+
+
+def check_reader(given: dict[str, Any]) -> None:
+    """Refuses readers of pictures that put the columns first.
+
+    So do MONAI's for PNG, JPEG and DICOM (`PILReader`, `ITKReader`) unless told not to;
+    a picture of 20 rows and 31 columns becomes (C, 31, 20).
+
+    Raises:
+        ValueError: If a picture may be turned so.
+    """
+    rows_first = given.get("reverse_indexing") is False
+    if not rows_first and given.get("reader") != "NumpyReader":
+        raise ValueError(
+            "without reverse_indexing=False: MONAI's readers put the columns of a "
+            "picture before its rows, which cannot be held of images"
+        )
 
 
 READERS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
