@@ -10,6 +10,8 @@ import pytest
 from hypothesis import settings
 
 from converters import conversion
+from converters.parity import process
+from tests.alone_worker import AloneWorker
 
 # Each worker of pytest has processes of its own at work: with a thread for every core
 # in each of them they would wait for one another.
@@ -78,4 +80,16 @@ def _weights_are_enough() -> Iterator[None]:
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(conversion, "default_verify", lambda kind: "weights")
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _keras_alone() -> Iterator[None]:
+    """Processes that this one starts to run Keras import no other framework.
+
+    Most of their time would be that. The command line in a process of its own starts
+    them as users do: the README's, for one.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(process, "Worker", AloneWorker)
         yield

@@ -56,7 +56,8 @@ def folder(tmp_path_factory):
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "CUDA_VISIBLE_DEVICES": "",
     }
-    command = [sys.executable, "-m", "tests.converters.keras_child", str(folder)]
+    child = ("tests.alone", "tests.converters.keras_child", str(folder))
+    command = [sys.executable, "-m", *child]
     result = subprocess.run(
         command, env=env, cwd=ROOT, capture_output=True, text=True, check=False
     )

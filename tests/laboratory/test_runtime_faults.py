@@ -58,7 +58,7 @@ def child(module: str, backend: str, out: Path) -> dict[str, Any]:
     env = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "2"}
     env |= {"CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(
-        [sys.executable, "-m", module, str(out)],
+        [sys.executable, "-m", "tests.alone", module, str(out)],
         cwd=ROOT,
         env=env | {"PYTHONPATH": str(ROOT)},
         capture_output=True,

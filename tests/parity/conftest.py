@@ -111,7 +111,7 @@ class Runs:
             pytest.skip(reason)
         if key not in self._done:
             folder = self.folder / "-".join(key)
-            drawing = "slow" if backend in suite.COMPILED else "default"
+            drawing = "default" if backend == suite.DRAWING else "slow"
             fresh = suite.FRESH if kind == drawing and device == "cpu" else {}
             self._done[key] = run_worker(backend, folder, jobs, goldens, device, fresh)
         if note := self._done[key].note:

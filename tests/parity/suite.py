@@ -59,11 +59,13 @@ def golden_share(backend: str, wanted: Iterable[str], every: bool = False) -> li
     """Golden cases of a backend; in the default run some, shared among the first two.
 
     `torch_vit` is compared with all of them by default, and the Keras twin with that.
-    In the slow run JAX, which compiles each of them, has as many.
+    Torch, the fastest, takes three of four. In the slow run JAX, which compiles each of
+    them, has as many.
     """
     if every:
         return some_goldens() if backend in COMPILED else case_names()
-    hands = [name for name in ("tensorflow", "torch", "jax") if name in wanted][:2]
+    first, *rest = [name for name in ("torch", "tensorflow", "jax") if name in wanted]
+    hands = (first, first, first, *rest[:1])
     cases = some_goldens()
     return [case for i, case in enumerate(cases) if hands[i % len(hands)] == backend]
 
@@ -266,6 +268,9 @@ FRESH = {
     }.items()
 }
 """Models whose fresh weights are looked at, by name."""
+
+DRAWING = "torch"
+"""The backend that draws them in the default run."""
 
 
 # ---- judging --------------------------------------------------------------------

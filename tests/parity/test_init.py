@@ -22,16 +22,16 @@ SIGMAS = 5
 KERAS = pytest.mark.parametrize(
     "backend",
     [
-        backend_param(name, marks=[pytest.mark.slow] * (name in suite.COMPILED))
+        backend_param(name, marks=[pytest.mark.slow] * (name != suite.DRAWING))
         for name in BACKENDS
     ],
 )
-"""JAX compiles every draw for seconds, and keras_vit asks Keras for all of them."""
+"""The others draw for seconds, and keras_vit asks Keras for all of it."""
 
 
 def drawn(backend, name, runs):
-    compiled = backend in suite.COMPILED
-    results = runs.slow(backend) if compiled else runs.default(backend)
+    default = backend == suite.DRAWING
+    results = runs.default(backend) if default else runs.slow(backend)
     return results.of(f"fresh/{name}")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -195,22 +196,25 @@ def values_of(cases: Iterable[Case]) -> set[tuple[str, Any]]:
 
 
 def covering(cases: Sequence[Case]) -> tuple[Case, ...]:
-    """Some of the cases, greedily few, in which every value of every factor is met.
+    """As few of the cases as can be in which every value of every factor is met.
 
     Values that no case has are left out.
     """
-    left = values_of(cases)
-    found = []
-    while left:
-        best = max(cases, key=lambda case: len(values_of([case]) & left))
-        found.append(best)
-        left -= values_of([best])
-    return tuple(found)
+    values = [values_of([case]) for case in cases]
 
+    def search(left: set[tuple[str, Any]], count: int) -> tuple[int, ...] | None:
+        if not left:
+            return ()
+        if count < max(Counter(key for key, _ in left).values()):
+            return None
+        having = {v: [i for i, mine in enumerate(values) if v in mine] for v in left}
+        rarest = min(left, key=lambda value: (len(having[value]), str(value)))
+        for i in having[rarest]:
+            found = search(left - values[i], count - 1)
+            if found is not None:
+                return (i, *found)
+        return None
 
-def ways(case: Case, every: bool = False) -> tuple[str, ...]:
-    """The ways in which a case is loaded: in the default run Keras' and one more."""
-    if every:
-        return WAYS
-    keras, *others = WAYS
-    return keras, others[matrix().index(case) % len(others)]
+    every = set().union(*values)
+    found = next(found for n in itertools.count(1) if (found := search(every, n)))
+    return tuple(cases[i] for i in sorted(found))
