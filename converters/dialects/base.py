@@ -178,8 +178,9 @@ class Variant:
         lines = list(self.holds(config))
         if not self.export:
             lines.append(f"{self.name}: can be read, but is not written")
-        gaps = self.gaps(config)
-        if gaps and not lines:
+        if lines:
+            return lines
+        if gaps := self.gaps(config):
             more = f" and {len(gaps) - 3} more" if len(gaps) > 3 else ""
             lines.append(f"{self.name} has no tensor for {', '.join(gaps[:3])}{more}")
         return lines
