@@ -29,6 +29,7 @@ class Formats(StrEnum):
     ONNX = "onnx"
     LITERT = "litert"
     TORCH = "torch"
+    OPENVINO = "openvino"
 
 
 def export(
@@ -36,7 +37,8 @@ def export(
     target: Annotated[
         Path,
         typer.Argument(
-            help="The folder (saved_model) or the .onnx, .tflite or .pt2 to write."
+            help="The folder (saved_model, openvino) or the .onnx, .tflite or .pt2 to "
+            "write."
         ),
     ],
     format_: Annotated[Formats, typer.Option("--format", help="What to write.")],

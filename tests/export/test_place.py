@@ -15,25 +15,33 @@ from converters.cli.app import app
 from converters.deploy.card.place import MARK
 from converters.deploy.export import run
 from converters.deploy.export.place import check_place, files_of, placed
+from converters.deploy.runtime.known import MARKERS
 from converters.errors import refusal
 from converters.extras import MissingExtraError
 from converters.parity import process
 from tests.cases import CASES
 from tests.export.common import write_model
 
-NAMES = {"saved_model": "m", "onnx": "m.onnx", "litert": "m.tflite", "torch": "m.pt2"}
+NAMES = {
+    "saved_model": "m",
+    "onnx": "m.onnx",
+    "litert": "m.tflite",
+    "torch": "m.pt2",
+    "openvino": "m",
+}
 
 
 def make(path: Path, kind: str, text: str = "new") -> None:
     """Something that looks like an artifact."""
-    if kind == "saved_model":
+    if kind in MARKERS:
         (path / "1" / "assets").mkdir(parents=True)
-        path = path / "1" / "saved_model.pb"
+        path = path / "1" / MARKERS[kind]
     path.write_text(text)
 
 
 def content(path: Path) -> str:
-    return (path / "1" / "saved_model.pb" if path.is_dir() else path).read_text()
+    inside = [one for one in path.glob("1/*") if one.is_file()]
+    return (inside[0] if inside else path).read_text()
 
 
 def names(folder: Path) -> list[str]:
@@ -94,6 +102,9 @@ def test_a_folder_of_anything_else_is_never_replaced(tmp_path):
         (target / name).mkdir(parents=True)
         with pytest.raises(ConversionError, match=f'no exported model: "{name}"'):
             check_place(target, "saved_model", (), True)
+    make(tmp_path / "served", "saved_model")
+    with pytest.raises(ConversionError, match='no exported model: "1"'):
+        check_place(tmp_path / "served", "openvino", (), True)
 
 
 @pytest.mark.parametrize(
@@ -104,6 +115,7 @@ def test_a_folder_of_anything_else_is_never_replaced(tmp_path):
         ("litert", "m", "ends with .tflite"),
         ("torch", "m.pt", "ends with .pt2"),
         ("saved_model", "m.keras", "is a folder"),
+        ("openvino", "m.onnx", "openvino is a folder"),
         ("torch", "no/m.pt2", "no such folder"),
         ("saved_model", "no/m", "no such folder"),
     ],
@@ -175,7 +187,7 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_written(
     monkeypatch.setattr(run, "require", lambda modules: None)
     monkeypatch.setattr(run, "MOST_BYTES", 1000)
     source = write_model(tmp_path / "m.safetensors", CASES["vit"])
-    for kind in ("onnx", "litert"):
+    for kind in ("onnx", "litert", "openvino"):
         with pytest.raises(ConversionError, match="2 GB at most"):
             converters.export(source, tmp_path / NAMES[kind], format=kind)
     assert names(tmp_path) == [source.name]

@@ -34,6 +34,7 @@ NAMES = {
     "onnx": "m.onnx",
     "litert": "m.tflite",
     "torch": "m.pt2",
+    "openvino": "vino",
 }
 
 

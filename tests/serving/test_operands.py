@@ -185,6 +185,11 @@ def test_formats_are_known_by_their_names_and_folders(tmp_path):
     assert facts_in(folder / "2", "saved_model") == {"is": "2"}
     shutil.rmtree(folder / "10" / "assets")
     assert facts_in(folder, "saved_model") == {}
+    (tmp_path / "vino" / "3" / "assets").mkdir(parents=True)
+    (tmp_path / "vino" / "3" / "model.xml").touch()
+    (tmp_path / "vino" / "3" / "assets" / "vit_duet.json").write_text('{"is": "ir"}')
+    assert kind_of(tmp_path / "vino") == "openvino"
+    assert facts_in(tmp_path / "vino", "openvino") == {"is": "ir"}
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from converters.conversion import convert
+from converters.deploy.runtime.known import kind_of
 from converters.errors import refusal
 from converters.parity.process import BACKENDS
 from vit_config import ViTConfig
@@ -146,10 +147,11 @@ def _format(path: Path) -> str:
     if not path.exists():
         raise refusal("no such artifact", file=path)
     if path.is_dir():
-        return "saved_model"
+        return kind_of(path) or "saved_model"
     if path.suffix not in FORMATS:
         known = ", ".join(FORMATS)
         raise refusal(
-            f"no exported artifact: a SavedModel's folder, {known}", file=path
+            f"no exported artifact: a folder of SavedModel or OpenVINO, {known}",
+            file=path,
         )
     return FORMATS[path.suffix]

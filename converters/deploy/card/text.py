@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from converters.audit import audit
 from converters.deploy.card.place import MARK
-from converters.deploy.runtime.known import NAMES
+from converters.deploy.runtime.known import NAMES, SUFFIXES
 from converters.deploy.serving import calls
 from converters.parity.page.markup import code, escaped, table
 from vit_config.dialects.timm_names import hub_id
@@ -29,6 +29,7 @@ LIBRARIES = {
     "onnx": "onnx",
     "litert": "litert",
     "torch": "pytorch",
+    "openvino": "openvino",
 }
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 LICENCE = re.compile(r"[a-z0-9.-]+")
@@ -175,6 +176,14 @@ def usage(report: ExportReport) -> str:
                 f"run = Interpreter({json.dumps(name)}).get_signature_runner()\n"
                 f'outputs = run({takes.name}=np.zeros({shape}, "float32"))\n'
             )
+        case "openvino":
+            path = json.dumps(f"{name}/1/model.xml")
+            return (
+                "import numpy as np, openvino\n"
+                'exact = {"INFERENCE_PRECISION_HINT": "f32"}\n'
+                f'model = openvino.Core().compile_model({path}, "CPU", exact)\n'
+                f'outputs = model({{"{takes.name}": np.zeros({shape}, "float32")}})\n'
+            )
         case _:
             return (
                 "import torch\n"
@@ -211,7 +220,7 @@ def _serving(report: ExportReport) -> str:
 
 def _name(report: ExportReport) -> str:
     name = report.target.name
-    if report.format != "saved_model":
+    if report.format in SUFFIXES.values():
         name = name.removesuffix(report.target.suffix)
     return re.sub(r"[^\w.-]", "-", name, flags=re.ASCII)
 

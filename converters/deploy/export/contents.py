@@ -14,8 +14,8 @@ from converters.deploy.meaning import probability
 from converters.version import producer
 from vit_config import ConfigError, ViTConfig
 
-Format = Literal["saved_model", "onnx", "litert", "torch"]
-FORMATS: tuple[Format, ...] = ("saved_model", "onnx", "litert", "torch")
+Format = Literal["saved_model", "onnx", "litert", "torch", "openvino"]
+FORMATS: tuple[Format, ...] = ("saved_model", "onnx", "litert", "torch", "openvino")
 
 CHANNELS_LAST = ("saved_model", "litert")
 BATCH = "batch"

@@ -8,12 +8,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from converters.deploy.card.place import NAME, is_ours
+from converters.deploy.runtime.known import MARKERS
 from converters.errors import printable, refusal
 from converters.files.atomic import check_output
 from converters.files.folder import beside, check_replaced
 
 VERSION = "1"
-"""TensorFlow Serving loads the highest number in a model's folder."""
+"""TensorFlow Serving and OpenVINO's server load the highest number in a folder."""
 
 CARD = NAME
 
@@ -32,7 +33,7 @@ def check_place(
     """
     suffix = SUFFIXES.get(kind)
     if suffix is None:
-        _check_folder(target, sources, force)
+        _check_folder(target, kind, sources, force)
         return
     if not target.name.endswith(suffix) or target.name == suffix:
         raise refusal(
@@ -43,12 +44,14 @@ def check_place(
     check_output(target, sources, force)
 
 
-def _check_folder(target: Path, sources: tuple[Path, ...], force: bool) -> None:
+def _check_folder(
+    target: Path, kind: str, sources: tuple[Path, ...], force: bool
+) -> None:
     if target.name in ("", ".."):
         raise refusal("name the folder itself; it is made anew", file=target)
     if target.suffix in (".keras", ".h5", ".safetensors", *SUFFIXES.values()):
         raise refusal(
-            f"saved_model is a folder; {target.suffix} is the name of a file",
+            f"{kind} is a folder; {target.suffix} is the name of a file",
             file=target,
             kind="config",
         )
@@ -62,7 +65,7 @@ def _check_folder(target: Path, sources: tuple[Path, ...], force: bool) -> None:
                 raise refusal("the source lies in it", file=target)
     held = sorted(path.name for path in target.iterdir()) if target.is_dir() else []
     others = [name for name in held if name not in (VERSION, CARD)]
-    if VERSION in held and not (target / VERSION / "saved_model.pb").is_file():
+    if VERSION in held and not (target / VERSION / MARKERS[kind]).is_file():
         others.append(VERSION)
     if CARD in held and not is_ours(target / CARD):
         others.append(CARD)

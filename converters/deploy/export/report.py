@@ -50,7 +50,7 @@ class ExportReport:
     Attributes:
         source: What was read.
         target: What was written, a file or a folder.
-        format: `"saved_model"`, `"onnx"`, `"litert"` or `"torch"`.
+        format: A value of `converters.deploy.export.contents.FORMATS`.
         source_format: Format of what was read.
         source_dialect: How its tensors are named.
         config: Config of the model.

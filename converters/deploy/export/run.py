@@ -20,7 +20,13 @@ from converters.deploy.card.place import (
 from converters.deploy.card.text import card_of_export
 from converters.deploy.export.contents import Contents, Format
 from converters.deploy.export.parity import cases, judged
-from converters.deploy.export.place import CARD, check_place, files_of, placed
+from converters.deploy.export.place import (
+    CARD,
+    SUFFIXES,
+    check_place,
+    files_of,
+    placed,
+)
 from converters.deploy.export.report import ExportReport
 from converters.dialects.asked import Asked
 from converters.dialects.folders import parts_of
@@ -48,6 +54,7 @@ NEEDED = {
     "onnx": {"onnx": "onnx", "onnxscript": "onnx", "onnxruntime": "onnx"},
     "litert": {"tensorflow": "keras", "keras": "keras", "ai_edge_litert": "litert"},
     "torch": {},
+    "openvino": {"onnx": "openvino", "onnxscript": "openvino", "openvino": "openvino"},
 }
 """Modules that a format needs besides torch, each with the extra that brings it."""
 
@@ -70,7 +77,7 @@ def export(
     card: bool = True,
     progress: Callable[[str], None] | None = None,
 ) -> ExportReport:
-    """Writes a model as SavedModel, ONNX, LiteRT or a program of `torch.export`.
+    """Writes a model as SavedModel, ONNX, LiteRT, OpenVINO or for `torch.export`.
 
     The artifact computes in float32, takes batches of any size, and carries config,
     labels and fingerprint inside. Before it gets its name it is run by its own runtime,
@@ -79,9 +86,10 @@ def export(
 
     Args:
         source: Anything that `convert` reads.
-        target: For `"saved_model"` a folder, which will hold the version `1`; else a
-            file that ends with `.onnx`, `.tflite` (LiteRT) or `.pt2` (torch).
-        format: `"saved_model"`, `"onnx"`, `"litert"` or `"torch"`.
+        target: For `"saved_model"` and `"openvino"` a folder, which will hold the
+            version `1`; else a file that ends with `.onnx`, `.tflite` (LiteRT) or
+            `.pt2` (torch).
+        format: `"saved_model"`, `"onnx"`, `"litert"`, `"torch"` or `"openvino"`.
         config: The model's config, where the source does not hold one.
         preset: Name of a preset, instead of a config.
         changes: Fields of our config, which stand above config and preset.
@@ -109,7 +117,7 @@ def export(
     tell = progress or (lambda text: None)
     origin, target = origin_of(source), Path(target)
     check_place(target, format, parts_of(origin), force)
-    beside = format != "saved_model"
+    beside = format in SUFFIXES
     if card and beside:
         check_card(card_beside(target))
     require({"torch": "torch", **NEEDED[format]})
@@ -161,9 +169,10 @@ def export(
 
 def _check_size(found: Checked, kind: Format, target: Path) -> None:
     nbytes = 4 * found.parameters
-    if kind in ("onnx", "litert") and nbytes > MOST_BYTES:
+    if kind in ("onnx", "litert", "openvino") and nbytes > MOST_BYTES:
         raise refusal(
-            f"its weights take {nbytes / 1e9:.1f} GB, and one file of this format "
+            f"its weights take {nbytes / 1e9:.1f} GB, and one file of "
+            f"{'this format' if kind != 'openvino' else 'ONNX, which it is made of,'} "
             "holds 2 GB at most",
             file=target,
             hint="--format saved_model and torch have no such limit.",

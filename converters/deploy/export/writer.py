@@ -24,12 +24,14 @@ _MODULES = {
     "onnx": "onnx_file",
     "litert": "litert_file",
     "torch": "torch_file",
+    "openvino": "openvino_file",
 }
 _PACKAGES = {
     "saved_model": ("keras", "tensorflow"),
     "onnx": ("torch", "onnx", "onnxscript"),
     "litert": ("keras", "tensorflow"),
     "torch": ("torch",),
+    "openvino": ("torch", "onnx", "onnxscript", "openvino"),
 }
 
 

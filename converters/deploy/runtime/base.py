@@ -27,6 +27,7 @@ _CLASSES = {
     "onnx": ("onnx_file", "OnnxFile"),
     "litert": ("litert_file", "LitertFile"),
     "torch": ("torch_file", "TorchFile"),
+    "openvino": ("openvino_model", "OpenVinoModel"),
 }
 
 
@@ -54,7 +55,7 @@ def open_artifact(path: Path, kind: str) -> Artifact:
 
     Args:
         path: The file or folder.
-        kind: Its format: `"saved_model"`, `"onnx"`, `"litert"` or `"torch"`.
+        kind: Its format: a key of `_CLASSES`.
     """
     module, name = _CLASSES[kind]
     found: Artifact = getattr(import_module(f"{__package__}.{module}"), name)(path)

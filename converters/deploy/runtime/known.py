@@ -9,9 +9,13 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from converters.deploy.runtime import openvino_model, saved_model
 from converters.deploy.runtime.base import FACTS, read_facts
 from converters.deploy.runtime.litert_file import inside
 from converters.deploy.runtime.saved_model import version_of
+
+MARKERS = {"saved_model": saved_model.MARKER, "openvino": openvino_model.MARKER}
+"""Of the formats that are a folder of versions: a file that each version has."""
 
 SUFFIXES = {".onnx": "onnx", ".tflite": "litert", ".pt2": "torch"}
 
@@ -20,6 +24,7 @@ NAMES = {
     "onnx": "ONNX",
     "litert": "LiteRT",
     "torch": "torch.export",
+    "openvino": "OpenVINO",
 }
 """What the formats are called."""
 
@@ -28,6 +33,7 @@ EXTRAS = {
     "onnx": {"onnx": "onnx", "onnxruntime": "onnx"},
     "litert": {"ai_edge_litert": "litert"},
     "torch": {"torch": "torch"},
+    "openvino": {"openvino": "openvino"},
 }
 """Modules that run a format, each with the extra that brings it."""
 
@@ -36,7 +42,8 @@ def kind_of(path: Path) -> str:
     """The format of an exported artifact; empty if it is none."""
     if path.suffix in SUFFIXES:
         return SUFFIXES[path.suffix]
-    return "saved_model" if version_of(path) is not None else ""
+    found = (kind for kind, name in MARKERS.items() if version_of(path, name))
+    return next(found, "")
 
 
 def facts_in(path: Path, kind: str) -> dict[str, Any]:
@@ -56,6 +63,8 @@ def facts_in(path: Path, kind: str) -> dict[str, Any]:
             raise FileNotFoundError(2, "no saved_model.pb in it")
         facts = folder / "assets" / FACTS
         return read_facts(facts.read_bytes() if facts.exists() else "")
+    if kind == "openvino":
+        return read_facts(openvino_model.facts_of(path))
     if kind == "litert":
         return read_facts(inside(path))
     if kind == "torch":

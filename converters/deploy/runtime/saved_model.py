@@ -7,22 +7,26 @@ from typing import Any
 
 from converters.deploy.runtime.base import FACTS, Array, channels_last, read_facts
 
+MARKER = "saved_model.pb"
+"""What makes a folder one of these."""
 
-def version_of(path: Path) -> Path | None:
-    """The folder that TensorFlow loads: the one given, or its highest version.
+
+def version_of(path: Path, marker: str = MARKER) -> Path | None:
+    """The folder that a server loads: the one given, or its highest version.
 
     Args:
         path: A version, or the folder that holds versions.
+        marker: The file that makes a folder a version.
 
     Returns:
         None if neither is there.
     """
-    if (path / "saved_model.pb").is_file():
+    if (path / marker).is_file():
         return path
     if not path.is_dir():
         return None
     found = [one for one in path.iterdir() if one.name.isdecimal()]
-    found = [one for one in found if (one / "saved_model.pb").is_file()]
+    found = [one for one in found if (one / marker).is_file()]
     return max(found, key=lambda one: int(one.name), default=None)
 
 

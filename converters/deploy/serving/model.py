@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from converters.deploy.runtime.base import Array, open_artifact
-from converters.deploy.runtime.known import EXTRAS, NAMES, kind_of
+from converters.deploy.runtime.known import EXTRAS, MARKERS, NAMES, kind_of
 from converters.deploy.runtime.saved_model import SavedModel, version_of
 from converters.errors import refusal
 from converters.parity.process import require
@@ -91,7 +91,7 @@ class ServedArtifact:
 
     Attributes:
         name: What it is called in URLs.
-        version: Its number: of a SavedModel that of its folder.
+        version: Its number: of a folder of versions that of the one.
         signatures: Every way to call it.
         facts: What it says of itself.
         kind: Its format.
@@ -170,8 +170,8 @@ class ServedArtifact:
 def named_by(path: Path, kind: str) -> tuple[str, str]:
     """What an artifact is called by its path, and which version it is."""
     own, version = path.resolve(), "1"
-    if kind == "saved_model":
-        folder = version_of(own) or own
+    if kind in MARKERS:
+        folder = version_of(own, MARKERS[kind]) or own
         if folder.name.isdecimal():
             own, version = folder.parent, folder.name
     else:

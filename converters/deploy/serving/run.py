@@ -39,8 +39,8 @@ def serve(
     is told to stop (SIGINT, SIGTERM).
 
     Args:
-        artifact: A folder of SavedModels or one of them, an `.onnx`, `.tflite` or
-            `.pt2`.
+        artifact: A folder of SavedModels or of OpenVINO's models, or one of them; an
+            `.onnx`, `.tflite` or `.pt2`.
         host: Address to listen at; others than the loopback's can be reached from
             elsewhere.
         port: Its port; 0 takes one that is free.
