@@ -153,7 +153,7 @@ TRACED = ("onnx", "torch", "openvino")
 FEWER = (
     *("squashed", "multi_label", "scan", "monai_3d", "features_3d", "map_3d"),
     *("dual_norm_3d", "grey_pictures", "clear_pictures", "scan_of_two"),
-    *("distilled", "tanh_head", "qv_bias", "swiglu", "gelu_tanh", "token_avg"),
+    *("distilled", "tanh_head", "qv_bias", "swiglu", "gelu_tanh", "token_avg", "wide"),
 )
 NEEDED = {
     "saved_model": ("tensorflow", "keras", "torch"),

@@ -10,6 +10,7 @@ import pytest
 from converters import ConversionError
 from converters.deploy.export.contents import Contents
 from converters.deploy.export.parity import batches_of, cases, judged, limit_of
+from converters.deploy.runtime.rounding import rounding_limit
 from tests.cases import CASES
 from tests.export.common import LABELS, pictured
 
@@ -126,6 +127,40 @@ def test_probabilities_of_several_labels_are_a_sigmoid():
 )
 def test_few_numbers_are_judged_less_strictly(name, shape, limit):
     assert limit_of(name, shape) == limit
+
+
+@pytest.mark.parametrize(
+    "kind, case, limit",
+    [
+        *(("litert", "wide", 4), ("openvino", "wide", 4)),
+        *(("litert", "vit", 2), ("onnx", "wide", 2), ("saved_model", "wide", 2)),
+    ],
+)
+def test_a_runtime_that_adds_in_order_may_round_more_where_sums_are_long(
+    kind, case, limit
+):
+    """LiteRT's adds 768 terms one after the other, torch in blocks."""
+    config = CASES[case]
+    if case == "vit":  # its patches are of 384 numbers
+        config = config.replace(patch_size=8)
+    assert rounding_limit(kind, config) == limit
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((2, 32, config.embed_dim), np.float32)
+    exact = x.astype(np.float64) @ y.T.astype(np.float64)
+    in_blocks = sum(
+        in_order(x[:, i : i + 256], y[:, i : i + 256]) for i in (0, 256, 512)
+    )
+    ratio = np.std(in_order(x, y) - exact) / np.std(in_blocks - exact)
+    assert ratio > 1.4 if case == "wide" else ratio == 1
+    assert ratio < rounding_limit("litert", config)
+
+
+def in_order(x, y):
+    """x @ y.T, its terms added one after the other."""
+    found = np.zeros((len(x), len(y)), np.float32)
+    for a, b in zip(x.T.astype(np.float64), y.T.astype(np.float64), strict=True):
+        found = (found + np.outer(a, b)).astype(np.float32)
+    return found
 
 
 def test_batches_are_of_one_of_three_and_of_the_rest():

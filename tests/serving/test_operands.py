@@ -19,8 +19,10 @@ from converters.deploy.export.contents import Contents
 from converters.deploy.runtime.known import facts_in, kind_of
 from converters.deploy.serving.model import CallError
 from converters.engine import fingerprint
+from converters.parity.criteria import Criteria
 from converters.parity.exported import check
-from converters.parity.exported.judge import FEW_LIMIT, judge_exported
+from converters.parity.exported.judge import FEW_LIMIT, judge_exported, own_criteria
+from converters.parity.exported.operand import Exported
 from converters.parity.findings import Findings
 from converters.parity.record import ParityReport
 from converters.parity.run import Answers, Run
@@ -422,6 +424,24 @@ def test_cases_of_a_model_that_stops_answering_are_not_checked(made, cases):
     assert (check.status, check.subject) == ("not checked", "B, REST")
     assert "HTTP 500: gone" in check.message
     assert found.verdict == "incomplete"
+
+
+@pytest.mark.parametrize(
+    "runs, case, asked, limits",
+    [
+        ("litert", "wide", {}, (4, 8)),
+        ("litert", "wide", {"rms_ratio": 1.5}, (1.5, 8)),
+        ("saved_model", "wide", {}, (2, 4)),
+        ("litert", "gray", {}, (2, 4)),
+    ],
+)
+def test_runtimes_are_judged_as_they_round_unless_limits_are_asked_for(
+    asked, runs, case, limits
+):
+    config = CASES[case]
+    b = Exported(None, "rest", runs, None, "B, REST", None, "")
+    found = own_criteria(Criteria(**asked), b, config)
+    assert (found.rms_ratio, found.max_ratio) == limits
 
 
 def test_what_is_at_no_url_is_said(made):

@@ -7,7 +7,8 @@ the artifact in batches of 1, of 3 and of all that is left.
 
 - Every output of numbers is judged as in `converters.parity.outputs`, at most 2. Where
   an output has too few numbers for that, chance alone can make it more; at most 16
-  then, as mistakes make it hundreds.
+  then, as mistakes make it hundreds. A runtime that rounds more than torch may be at
+  `converters.deploy.runtime.rounding`'s limit.
 - Probabilities are held against the softmax or sigmoid, in float64, of the artifact's
   own logits, label strings against its own probabilities.
 - `serve_bytes` gets pictures of several sizes, as PNG, or volumes of several sizes, as
@@ -30,6 +31,7 @@ from numpy.typing import NDArray
 from converters.deploy.export.contents import SERVE_BYTES, Contents
 from converters.deploy.export.report import Figure
 from converters.deploy.meaning import probabilities as odds_of
+from converters.deploy.runtime.rounding import rounding_limit
 from converters.errors import ConversionError, Issue
 from converters.extras import twin
 from converters.parity.outputs import SEED
@@ -224,7 +226,8 @@ def _figures(
             )
             raise ConversionError([issue], causes=[_CAUSE])
         compared = compare_rms(values, single, exact)
-        limit = limit_of(name, single.shape)
+        usual = rounding_limit(contents.format, contents.config)
+        limit = max(usual, limit_of(name, single.shape))
         found.append(
             Figure(
                 signature=signature,

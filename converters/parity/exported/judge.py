@@ -9,6 +9,7 @@ from contextlib import suppress
 import numpy as np
 
 from converters.deploy.meaning import probabilities, probability
+from converters.deploy.runtime.rounding import rounding_limit
 from converters.engine import Array
 from converters.parity.criteria import Criteria
 from converters.parity.diagnose import of_config
@@ -21,7 +22,7 @@ from converters.parity.options import Options
 from converters.parity.plan import Plan
 from converters.parity.record import LEVELS, Check
 from converters.parity.reference import EXACT
-from converters.parity.rms import compare_rms
+from converters.parity.rms import MAX_LIMIT, RMS_LIMIT, compare_rms
 from converters.parity.run import Run
 from converters.parity.weights import config_checks, config_rows
 from vit_config import ViTConfig
@@ -94,7 +95,7 @@ def judge_exported(
     judge = Judge(
         subject=b.label,
         config=a.config,
-        criteria=options.criteria,
+        criteria=own_criteria(options.criteria, b, a.config),
         given=answers.arrays,
         reference=ran.reference.arrays,
         start=a.found.source.read,
@@ -106,6 +107,15 @@ def judge_exported(
         found.add("scatters", scatter)
     found.checks += _bytes_checks(judge)
     found.checks += _probability_checks(judge, b.config or a.config)
+
+
+def own_criteria(asked: Criteria, b: Exported, config: ViTConfig) -> Criteria:
+    """Those asked for; the built-in ones as B's runtime rounds."""
+    limit = rounding_limit(b.format, config)
+    times = limit / RMS_LIMIT
+    usual = {"rms_ratio": RMS_LIMIT, "max_ratio": MAX_LIMIT}
+    wider = {key: v * times for key, v in usual.items() if getattr(asked, key) == v}
+    return asked.model_copy(update=wider)
 
 
 def _few(check: Check) -> Check:

@@ -24,6 +24,7 @@ class Exported:
     Attributes:
         operand: What the record says of it.
         kind: The artifact's format, or `"rest"`.
+        format: The artifact's format, of a served model as it says itself; or `"rest"`.
         place: The file or folder; the served model.
         label: What to call it as a subject.
         config: Its config, if it states one.
@@ -33,6 +34,7 @@ class Exported:
 
     operand: Operand
     kind: str
+    format: str
     place: Path | RestModel
     label: str
     config: ViTConfig | None
@@ -118,7 +120,8 @@ def _exported(
     )
     if raw == "volumes" and config is not None and not states(config):
         raw = ""  # the voxels are those of prepared volumes
-    return Exported(operand, kind, place, label, config, raw)
+    runs = str(facts.get("format", kind))
+    return Exported(operand, kind, runs, place, label, config, raw)
 
 
 def check_takes(a: ViTConfig, b: Exported) -> None:
