@@ -38,9 +38,18 @@ def asked_before(record: ParityReport) -> dict[str, Any]:
         "dtype": setting.dtype,
         "seed": setting.seed,
         "against_source": setting.against_source,
-        "criteria": Criteria.model_validate(setting.criteria),
+        "criteria": _limits(setting.criteria),
         "criteria_hash": setting.criteria_hash,
     }
+
+
+def _limits(criteria: dict[str, Any]) -> Criteria:
+    """The limits of a record, which lists those that nobody asked for as well."""
+    usual = Criteria().model_dump()
+    found = Criteria.model_validate(criteria)
+    return Criteria.model_validate(
+        {key: value for key, value in found.model_dump().items() if value != usual[key]}
+    )
 
 
 def recheck(record: ParityReport, found: ParityReport) -> Iterator[Check]:

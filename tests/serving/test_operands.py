@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import shutil
 import zipfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from converters.parity.exported import check
 from converters.parity.exported.judge import FEW_LIMIT, judge_exported, own_criteria
 from converters.parity.exported.operand import Exported
 from converters.parity.findings import Findings
+from converters.parity.recheck import asked_before
 from converters.parity.record import ParityReport
 from converters.parity.run import Answers, Run
 from tests.cases import CASES
@@ -431,6 +433,7 @@ def test_cases_of_a_model_that_stops_answering_are_not_checked(made, cases):
     [
         ("litert", "wide", {}, (4, 8)),
         ("litert", "wide", {"rms_ratio": 1.5}, (1.5, 8)),
+        ("litert", "wide", {"rms_ratio": 2.0}, (2, 8)),  # the usual one, by name
         ("saved_model", "wide", {}, (2, 4)),
         ("litert", "gray", {}, (2, 4)),
     ],
@@ -459,3 +462,20 @@ def test_what_is_at_no_url_is_said(made):
             assert words in str(error.value)
     with pytest.raises(ConversionError, match="twin cannot be reached: "):
         verify(a, url)
+
+
+def test_limits_that_nobody_asked_for_are_the_usual_ones_when_a_record_is_checked():
+    limits = Criteria(max_kl=0.1, rms_ratio=3.0)
+    setting = SimpleNamespace(
+        level="logits",
+        backends=(),
+        device="cpu",
+        dtype="float32",
+        seed=0,
+        against_source=False,
+        criteria=limits.model_dump(),  # a record lists all of them
+        criteria_hash="",
+    )
+    asked = asked_before(SimpleNamespace(setting=setting))["criteria"]
+    assert asked == limits
+    assert asked.model_fields_set == {"max_kl", "rms_ratio"}

@@ -114,7 +114,8 @@ def own_criteria(asked: Criteria, b: Exported, config: ViTConfig) -> Criteria:
     limit = rounding_limit(b.format, config)
     times = limit / RMS_LIMIT
     usual = {"rms_ratio": RMS_LIMIT, "max_ratio": MAX_LIMIT}
-    wider = {key: v * times for key, v in usual.items() if getattr(asked, key) == v}
+    given = asked.model_fields_set  # who asks for the usual one by name gets it
+    wider = {key: v * times for key, v in usual.items() if key not in given}
     return asked.model_copy(update=wider)
 
 
