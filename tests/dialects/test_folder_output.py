@@ -368,14 +368,14 @@ def test_old_folder_comes_back_if_the_new_one_cannot_take_its_place(
     source = file_of(tmp_path / "x.safetensors", PLAIN)
     converters.convert(source, tmp_path / "out")
     before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
-    rename = Path.rename
+    replace = Path.replace
 
     def broken(self: Path, target: Path) -> Path:
-        if self.name == "new":
+        if self.parent.name == "new":
             raise OSError("no")
-        return rename(self, target)
+        return replace(self, target)
 
-    monkeypatch.setattr(Path, "rename", broken)
+    monkeypatch.setattr(Path, "replace", broken)
     with pytest.raises(OSError, match="no"):
         converters.convert(source, tmp_path / "out", force=True)
     assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == before
