@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,6 +77,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     ranks = {here / name: i - len(FIRST) for i, name in enumerate(FIRST)}
     ranks |= {here / name: i + 1 for i, name in enumerate(LAST)}
     items.sort(key=lambda item: ranks.get(item.path, 0))
+
+
+def pytest_collection_finish() -> None:
+    """Refuses files that import Keras to see whether it is there.
+
+    With TensorFlow that takes ten seconds of every worker, and it would be the backend
+    of all that the worker runs; `find_spec` tells as much.
+    """
+    if "keras" in sys.modules:
+        raise pytest.UsageError("collecting the tests imported Keras")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -72,6 +72,7 @@ def tried(tmp_path_factory) -> list[Outcome]:
     return outcomes(base, names, "torch", folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", [backend_param("torch")])
 def test_every_fault_is_found_and_its_place_blamed(backend, tried):
     faults = [one for one in tried if one.fault not in ("", LONGER)]
@@ -83,6 +84,7 @@ def test_every_fault_is_found_and_its_place_blamed(backend, tried):
             assert one.step_right, one
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", [backend_param("torch")])
 def test_a_blame_of_more_than_the_place_counts_as_wrong(backend, tried):
     (longer,) = (one for one in tried if one.fault == LONGER)
@@ -90,6 +92,7 @@ def test_a_blame_of_more_than_the_place_counts_as_wrong(backend, tried):
     assert longer.fields == ("depth",) and longer.tensors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", [backend_param("torch")])
 def test_a_fault_of_the_running_model_is_not_found_in_the_files(backend, tried):
     for one in tried:
@@ -105,6 +108,7 @@ def test_a_fault_of_the_running_model_is_not_found_in_the_files(backend, tried):
             assert "layers" in one.found_by
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", [backend_param("torch")])
 def test_between_faults_the_clean_model_passes(backend, tried):
     """A fault leaves nothing behind in the process."""

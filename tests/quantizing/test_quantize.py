@@ -18,10 +18,10 @@ from converters import ConversionError
 from converters.cli.app import app
 from converters.deploy.quantizing import run as module
 from converters.deploy.quantizing.report import moved
-from tests.export.common import pictured
+from tests.export.common import needs, pictured
 from tests.fill import fill_weights
 
-pytest.importorskip("keras")
+needs("keras")
 torch = pytest.importorskip("torch")
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -104,6 +104,7 @@ def loaded(made):
     return plainly(folder, x, "torch", report.target, report.target, single)
 
 
+@pytest.mark.slow
 def test_the_figures_are_those_of_an_independent_computation(made, loaded):
     _, report = made
     before, after = twin(weights(), noise(CONFIG, 64)), loaded["0:outputs"]
@@ -127,11 +128,13 @@ def test_the_figures_are_those_of_an_independent_computation(made, loaded):
     )
 
 
+@pytest.mark.slow
 def test_a_fresh_process_gets_the_same_bits_again(made, loaded):
     assert loaded["0:outputs"].tobytes() == loaded["1:outputs"].tobytes()
     assert np.isfinite(loaded["0:outputs"]).all()
 
 
+@pytest.mark.slow
 def test_kernels_are_rounded_and_nothing_else_is(made, loaded):
     _, report = made
     exact = {k.removeprefix("2:"): v for k, v in loaded.items() if k[:2] == "2:"}
@@ -154,6 +157,7 @@ def test_kernels_are_rounded_and_nothing_else_is(made, loaded):
     assert not any("patch_embed" in layer or "norm" in layer for layer in rounded)
 
 
+@pytest.mark.slow
 def test_the_artifact_and_its_card_say_what_they_are(made):
     _, report = made
     assert report.config.source.steps[-1] == "quantize:int8"
@@ -173,6 +177,7 @@ def test_the_artifact_and_its_card_say_what_they_are(made):
         assert "quantize:int8" in archive.read("config.json").decode()
 
 
+@pytest.mark.slow
 def test_there_is_no_way_back(made, tmp_path):
     _, report = made
     for target in ("back.safetensors", "again.keras"):

@@ -329,6 +329,7 @@ def of_scans(path, config):
     return TwinModel(config, fingerprint=contents(path).fingerprint)
 
 
+@pytest.mark.slow
 def test_raw_voxels_go_through_what_takes_them(scans):
     path, config = scans
     with serving(of_scans(path, config), 2**26) as url:
@@ -342,6 +343,7 @@ def test_raw_voxels_go_through_what_takes_them(scans):
     assert all(check.max_difference < 1e-5 for check in raw)
 
 
+@pytest.mark.slow
 def test_a_served_model_that_turns_scans_round_is_found(scans):
     path, config = scans
     model = of_scans(path, config)
@@ -380,6 +382,7 @@ def decided(found):
     return check
 
 
+@pytest.mark.slow
 def test_cases_are_decided_by_what_is_exported_and_served(made, cases, tmp_path):
     pytest.importorskip("scipy")
     a, b = made
