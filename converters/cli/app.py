@@ -29,6 +29,8 @@ from converters.cli.common import (
     Prefix,
     Preset,
     Source,
+    White,
+    WithPreprocessing,
     progress_bar,
     refusals,
 )
@@ -108,19 +110,8 @@ def convert(
             "file; its default) or none."
         ),
     ] = None,
-    with_preprocessing: Annotated[
-        Optional[bool],  # noqa: UP045
-        typer.Option(
-            "--with-preprocessing/--without-preprocessing",
-            help="Write a Keras model that takes images or volumes as they are. "
-            "Default: as in the source.",
-            show_default=False,
-        ),
-    ] = None,
-    white: Annotated[
-        Optional[float],  # noqa: UP045
-        typer.Option(help="What white is in float images that it takes: 1 or 255."),
-    ] = None,
+    with_preprocessing: WithPreprocessing = None,
+    white: White = None,
     card: Annotated[
         bool,
         typer.Option(

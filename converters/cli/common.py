@@ -40,6 +40,21 @@ Prefix = Annotated[
         "--prefix", help="What stands before the model's names in the source."
     ),
 ]
+WithPreprocessing = Annotated[
+    Optional[bool],  # noqa: UP045
+    typer.Option(
+        "--with-preprocessing/--without-preprocessing",
+        help="Write a Keras model that takes images or volumes as they are. "
+        "Default: as in the source.",
+        show_default=False,
+    ),
+]
+White = Annotated[
+    Optional[float],  # noqa: UP045
+    typer.Option(
+        "--white", help="What white is in float images that it takes: 1 or 255."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what exists.")]
 

@@ -16,6 +16,8 @@ from converters.cli.common import (
     Prefix,
     Preset,
     Source,
+    White,
+    WithPreprocessing,
     refusals,
 )
 from converters.cli.predict import BatchSize
@@ -44,19 +46,8 @@ def quantize(
         typer.Option(help="Keras' backend that runs it: tensorflow, jax or torch."),
     ] = None,
     batch_size: BatchSize = 8,
-    with_preprocessing: Annotated[
-        Optional[bool],  # noqa: UP045
-        typer.Option(
-            "--with-preprocessing/--without-preprocessing",
-            help="Write a model that takes images or volumes as they are. Default: as "
-            "in the source.",
-            show_default=False,
-        ),
-    ] = None,
-    white: Annotated[
-        Optional[float],  # noqa: UP045
-        typer.Option(help="What white is in float images that it takes: 1 or 255."),
-    ] = None,
+    with_preprocessing: WithPreprocessing = None,
+    white: White = None,
     card: Annotated[
         bool,
         typer.Option("--card/--no-card", help="Write a model card beside it, too."),

@@ -50,6 +50,7 @@ SHARD_FILES = 512
 FORMAT = 1
 
 
+@named("embedding")
 def embed(
     model: Source | Module,
     folder: Source,
@@ -118,30 +119,29 @@ def embed(
         check_count("shard_size", shard_size)
     check_file_format(format)
     folder, out = Path(folder), Path(out)
-    with named("embedding"):
-        files = list_folder(folder)
-        running = load(
-            model,
-            config=config,
-            preset=preset,
-            changes=changes,
-            from_dialect=from_dialect,
-            prefix=prefix,
-            backend=backend,
-            device=device,
-        )
-        entries = (Entry(folder / file.path, file.path) for file in files)
-        if are_raw(entries, running.config.spatial_dims):
-            check_stated(running.config)
-        shapes = _shapes(running.config, tokens)
-        with held(out), fixed_threads(running.library, begun_with(out, force)) as many:
-            run = {"file_format": format, "device": device, "threads": many}
-            job = _job(out, running, files, shapes, run, batch_size, shard_size)
-            there = job.begin(force)
-            resumed = sum(len(job.part(index)) for index in there)
-            work = _Work(job, running, folder, tokens, batch_size, strict)
-            shards = work.done(there, progress or (lambda done, total: None))
-            job.end(shards)
+    files = list_folder(folder)
+    running = load(
+        model,
+        config=config,
+        preset=preset,
+        changes=changes,
+        from_dialect=from_dialect,
+        prefix=prefix,
+        backend=backend,
+        device=device,
+    )
+    entries = (Entry(folder / file.path, file.path) for file in files)
+    if are_raw(entries, running.config.spatial_dims):
+        check_stated(running.config)
+    shapes = _shapes(running.config, tokens)
+    with held(out), fixed_threads(running.library, begun_with(out, force)) as many:
+        run = {"file_format": format, "device": device, "threads": many}
+        job = _job(out, running, files, shapes, run, batch_size, shard_size)
+        there = job.begin(force)
+        resumed = sum(len(job.part(index)) for index in there)
+        work = _Work(job, running, folder, tokens, batch_size, strict)
+        shards = work.done(there, progress or (lambda done, total: None))
+        job.end(shards)
     return EmbedReport(
         out=out,
         files=len(files),

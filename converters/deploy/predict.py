@@ -32,6 +32,7 @@ Progress = Callable[[int, int], None]
 """Called with the files done and the files to do in all."""
 
 
+@named("prediction")
 def predict(
     model: Source | Module,
     inputs: Source | Iterable[Source],
@@ -83,28 +84,27 @@ def predict(
         check_count(name, value)
     if isinstance(inputs, str | os.PathLike):
         inputs = [inputs]
-    with named("prediction"):
-        entries = find_entries(inputs)
-        running = load(
-            model,
-            config=config,
-            preset=preset,
-            changes=changes,
-            from_dialect=from_dialect,
-            prefix=prefix,
-            backend=backend,
-            device=device,
-        )
-        if are_raw(entries, running.config.spatial_dims):
-            check_stated(running.config)
-        how, why = probability(running.config)
-        failures: list[Failure] = []
-        made: list[Prediction] = []
-        tick = progress or (lambda done, total: None)
-        with quiet():
-            found = _inputs(entries, running.config, batch_size, failures, tick)
-            for batch in _batched(found, batch_size):
-                made += _asked(running, batch, how)
+    entries = find_entries(inputs)
+    running = load(
+        model,
+        config=config,
+        preset=preset,
+        changes=changes,
+        from_dialect=from_dialect,
+        prefix=prefix,
+        backend=backend,
+        device=device,
+    )
+    if are_raw(entries, running.config.spatial_dims):
+        check_stated(running.config)
+    how, why = probability(running.config)
+    failures: list[Failure] = []
+    made: list[Prediction] = []
+    tick = progress or (lambda done, total: None)
+    with quiet():
+        found = _inputs(entries, running.config, batch_size, failures, tick)
+        for batch in _batched(found, batch_size):
+            made += _asked(running, batch, how)
     return Predictions(
         model=running.name,
         config=running.config,
