@@ -44,8 +44,10 @@ def read_array(path: Path, config: ViTConfig) -> Iterator[NDArray[np.float32]]:
                 if len(data) != size:
                     raise refusal(f"truncated: input {row} of {count} ends", file=path)
                 values = np.frombuffer(data, dtype).reshape(shape)
+                # Not `yield` in here: the error state would be the caller's, too.
                 with np.errstate(over="ignore"):  # the caller refuses infinities
-                    yield values.astype(np.float32)
+                    narrowed = values.astype(np.float32)
+                yield narrowed
         except BROKEN as error:
             raise refusal(f"broken: {error}", file=path) from None
 
