@@ -14,6 +14,7 @@ from typing import Any
 
 from converters.dialects.bundle import is_bundle, open_bundle, weights_in
 from converters.dialects.json_file import read_json
+from converters.dialects.leftovers import check_one_model, no_model, training_weights
 from converters.errors import ConversionError, printable, refusal
 from converters.files import FOLDER_CONFIG, FOLDER_WEIGHTS
 from converters.files.keras_hub_file import (
@@ -28,9 +29,9 @@ INDEX = "model.safetensors.index.json"
 PREPROCESSOR = "preprocessor_config.json"
 PROCESSOR = "processor_config.json"
 
-_TORCH_INDEX = "pytorch_model.bin.index.json"
+TORCH_INDEX = "pytorch_model.bin.index.json"
 WEIGHTS = (
-    *(FOLDER_WEIGHTS, INDEX, "pytorch_model.bin"),
+    *(FOLDER_WEIGHTS, INDEX, "pytorch_model.bin", TORCH_INDEX),
     *("pytorch_model.pth", "model.pth", "tf_model.h5"),
 )
 """The names that weights have in a folder; the first that is there counts."""
@@ -62,13 +63,13 @@ class Folder:
 
     Attributes:
         weights: The file with the weights, or the index of several.
-        dialect: Whose names they have, `"timm"`.
+        dialect: Whose names they have, `"timm"`; None if the names have to tell.
         config: The model's config, if it was read.
     """
 
     weights: Path
-    dialect: str
-    config: ViTConfig | None
+    dialect: str | None = None
+    config: ViTConfig | None = None
 
 
 def library_folder(
@@ -87,10 +88,10 @@ def library_folder(
     """
     config = path / FOLDER_CONFIG
     if not config.exists():
-        if not is_bundle(path):
-            return None
-        weights, read = open_bundle(path, configured, transforms)
-        return Folder(weights, "monai", read)
+        if is_bundle(path):
+            weights, read = open_bundle(path, configured, transforms)
+            return Folder(weights, "monai", read)
+        return Folder(_weights(path))
     fields = read_json(config)
     if "model_type" in fields:
         weights = _weights(path)
@@ -112,12 +113,12 @@ def _weights(path: Path) -> Path:
         raise adapter_problem(path)
     for name in WEIGHTS:
         if (path / name).exists():
+            check_one_model(path, path / name)
             return path / name
-    hint = ""
-    if (path / _TORCH_INDEX).exists():
-        hint = "Sharded .bin files are not read; save the model as safetensors."
-    listed = ", ".join(WEIGHTS)
-    raise refusal(f"there are no weights in it: none of {listed}", file=path, hint=hint)
+    found = training_weights(path)
+    if found is None:
+        raise no_model(path)
+    return found
 
 
 def adapter_problem(path: Path | str) -> ConversionError:

@@ -18,6 +18,7 @@ from converters.dialects.asked import (
 )
 from converters.dialects.folders import INDEX, both_problem, library_folder
 from converters.dialects.given import Given
+from converters.dialects.leftovers import is_dcp, whole_of
 from converters.dialects.reading import DialectReader, RawFile
 from converters.dialects.recognise import Match, matches, recognise
 from converters.errors import refusal
@@ -89,7 +90,7 @@ def open_raw(path: Path, asked: Asked) -> tuple[RawFile | None, Asked]:
     """
     if asked.config is not None and asked.preset is not None:
         raise refusal("give a preset or a config, not both", kind="config")
-    path, asked = _library_folder(path, asked)
+    path, asked = _library_folder(whole_of(path), asked)
     return _foreign_file(path), asked
 
 
@@ -109,6 +110,10 @@ def _foreign_file(path: Path) -> RawFile | None:
     """The file, if it may hold names of another library; None for our own formats."""
     if is_preset(path):
         return KerasHubFile(path)
+    if is_dcp(path):
+        from converters.files.dcp_folder import DcpFolder
+
+        return DcpFolder(path)
     if path.is_dir():
         index = path / INDEX
         if not index.exists():

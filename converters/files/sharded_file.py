@@ -1,10 +1,13 @@
-"""Several `.safetensors` under one `*.index.json`, all inside the index's folder."""
+"""Several files of weights under one `*.index.json`, all inside the index's folder.
+
+The shards are `.safetensors`, or `.bin` of torch.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from converters.engine import Array, TensorInfo
 from converters.errors import ConversionError, Issue, printable, refusal
@@ -14,8 +17,12 @@ from converters.rules import CANONICAL, Plan
 from vit_config import ViTConfig
 from vit_config.strict_json import JsonError, strict_object
 
+if TYPE_CHECKING:
+    from converters.files.torch_file import TorchFile
+
 _MAX_INDEX = 32 << 20
 _MAX_SHARDS = 1000
+_TORCH = (".bin", ".pt", ".pth")
 
 
 class ShardedFile:
@@ -32,17 +39,19 @@ class ShardedFile:
         ConversionError: If it is broken, leads out of its folder, or disagrees.
     """
 
-    format = "safetensors"
     dialect = "canonical"
     steps: tuple[str, ...] = ()
 
     def __init__(self, path: Path, config: ViTConfig | None = None) -> None:
         self.path, self._given = path, config
         self._where = _weight_map(path)
-        self._shards: dict[str, SafetensorsReader] = {}
+        torchs = all(name.endswith(_TORCH) for name in self._where.values())
+        self.format = "torch" if torchs else "safetensors"
+        self._shards: dict[str, SafetensorsReader | TorchFile] = {}
+        suffixes = _TORCH if torchs else (".safetensors",)
         try:
             for name in sorted(set(self._where.values())):
-                self._shards[name] = SafetensorsReader(_inside(path, name))
+                self._shards[name] = _open(shard_in(path, name, suffixes))
             self._check()
             self.own_config = self._one("own_config")
             self.own_dialect: str = self._one("own_dialect") or ""
@@ -71,7 +80,7 @@ class ShardedFile:
 
     def _one(self, field: str) -> Any:
         """What the headers say, if they all say the same."""
-        said = [getattr(shard, field) for shard in self._shards.values()]
+        said = [getattr(shard, field, None) for shard in self._shards.values()]
         if any(value != said[0] for value in said):
             raise refusal("the shards' headers say different models", file=self.path)
         return said[0]
@@ -101,6 +110,14 @@ class ShardedFile:
         self.close()
 
 
+def _open(path: Path) -> SafetensorsReader | TorchFile:
+    if path.name.endswith(_TORCH):
+        from converters.files.torch_file import TorchFile
+
+        return TorchFile(path)
+    return SafetensorsReader(path)
+
+
 def _weight_map(path: Path) -> dict[str, str]:
     try:
         if path.stat().st_size > _MAX_INDEX:
@@ -128,11 +145,20 @@ def shards_of(index: Path) -> tuple[Path, ...]:
     return tuple(index.parent / name for name in set(_weight_map(index).values()))
 
 
-def _inside(index: Path, name: str) -> Path:
-    """The shard of that name, if it lies in the folder of the index itself."""
+def shard_in(index: Path, name: str, suffixes: tuple[str, ...]) -> Path:
+    """The file of that name, if it lies in the folder of the index itself.
+
+    Args:
+        index: The file that names it.
+        name: Its name.
+        suffixes: What its name may end in.
+
+    Raises:
+        ConversionError: If it is not there, or anywhere else.
+    """
     problem = ""
-    if not name.isprintable() or not name.endswith(".safetensors"):
-        problem = "not the name of a .safetensors"
+    if not name.isprintable() or not name.endswith(suffixes):
+        problem = f"not the name of a {' or '.join(suffixes)}"
     elif "/" in name or "\\" in name or ":" in name or name.startswith("."):
         problem = "leads out of the folder"
     else:

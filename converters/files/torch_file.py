@@ -10,7 +10,7 @@ import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 from converters.engine import Array, TensorInfo, np_dtype
 from converters.errors import ConversionError, printable, refusal
@@ -82,13 +82,7 @@ class TorchFile:
 
     def read(self, name: str) -> Array:
         """The values of one tensor."""
-        import torch
-
-        tensor = self._tensors[name].detach().contiguous()
-        if tensor.dtype == torch.bfloat16:
-            return tensor.view(torch.int16).numpy().view(np_dtype("bfloat16"))
-        array: Array = tensor.numpy()
-        return array
+        return as_array(self._tensors[name])
 
     def close(self) -> None:
         """Lets the tensors go."""
@@ -99,6 +93,34 @@ class TorchFile:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def as_array(tensor: torch.Tensor) -> Array:
+    """The values of a plain tensor."""
+    import torch
+
+    tensor = tensor.detach().contiguous()
+    if tensor.dtype == torch.bfloat16:
+        return tensor.view(torch.int16).numpy().view(np_dtype("bfloat16"))
+    array: Array = tensor.numpy()
+    return array
+
+
+def load_tensor(data: BinaryIO, path: Path) -> Array:
+    """The one tensor that a stream holds, as `torch.save` wrote it.
+
+    Args:
+        data: The stream.
+        path: Where it comes from, for messages.
+
+    Raises:
+        ConversionError: If it is no plain tensor.
+    """
+    tensor = _load(path, data)
+    problem = _tensor_problem(tensor) if _is_tensor(tensor) else "no tensor"
+    if problem:
+        raise refusal(problem, file=path)
+    return as_array(tensor)
 
 
 def _check_container(path: Path) -> None:
@@ -144,7 +166,7 @@ def _check_container(path: Path) -> None:
         )
 
 
-def _load(path: Path) -> Any:
+def _load(path: Path, data: BinaryIO | None = None) -> Any:
     import pickle
 
     torch = optional("torch", "torch")
@@ -155,7 +177,7 @@ def _load(path: Path) -> Any:
             "pip install 'vit-duet[torch]' brings 2.10 or later"
         )
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(data or path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         # Torch's own text is long, coloured, and says how to read it all the same.
         named = re.search(r"GLOBAL ([\w.]+)", str(error))

@@ -117,13 +117,10 @@ def test_config_that_says_another_model_is_refused(
 def test_folder_without_weights_says_what_it_looked_for(tmp_path: Path) -> None:
     source, _ = timm_folder(tmp_path / "hub", timm_config())
     (source / "model.safetensors").unlink()
-    (source / "pytorch_model.bin.index.json").write_text("{}")
     with pytest.raises(converters.ConversionError) as caught:
         converters.convert(source, tmp_path / "out.safetensors")
-    assert "none of model.safetensors, model.safetensors.index.json" in str(
-        caught.value
-    )
-    assert "Sharded .bin files are not read" in str(caught.value)
+    assert "no file of weights" in str(caught.value)
+    assert "Expected model.safetensors or its index" in str(caught.value)
 
 
 def test_adapter_beside_the_weights_is_not_passed_over(tmp_path: Path) -> None:
