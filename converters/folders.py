@@ -141,6 +141,14 @@ def save_folder(
         weights, name = Foreign(weights, config, variant), variant.name
         if max_shard_size is None:
             most = sum(info.nbytes for info in weights.tensors.values())
+    if name.startswith("timm") and most < sum(
+        info.nbytes for info in weights.tensors.values()
+    ):
+        text = (
+            "timm.create_model loads one file of weights, not shards: leave "
+            "--max-shard-size out"
+        )
+        raise refusal(text, file=target, kind="config")
     outputs = None
     with atomic_folder(target, force=force) as folder:
         if keras:
@@ -217,6 +225,12 @@ def json_files(config: ViTConfig, variant: Variant | None) -> dict[str, dict[str
         return {FOLDER_CONFIG: config.to_dict()}
     if variant.name == "keras_hub":
         return {}  # written with the weights, whose type they name
+    if variant.name == "timm@swiglu":
+        text = (
+            "no config of timm has gate and value apart (SwiGLU): --to timm writes a "
+            "folder with both packed, --to timm@swiglu a .safetensors"
+        )
+        raise refusal(text, kind="config")
     if variant.name.startswith("timm"):
         from vit_config.dialects import timm_writing
 

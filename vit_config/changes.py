@@ -1,4 +1,4 @@
-"""Single fields set in a config's fields, also those of its sections."""
+"""Fields of a config before it is made: changes, and what follows from others."""
 
 from __future__ import annotations
 
@@ -35,3 +35,14 @@ def with_changes(
         if sections:
             inner[last] = value
     return found
+
+
+def with_axes(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields with `spatial_dims=3` where a size of three axes is all that says it.
+
+    Args:
+        fields: Fields of a config. An explicit `spatial_dims` stays as it is.
+    """
+    sizes = (fields.get(name) for name in ("img_size", "patch_size"))
+    volume = any(isinstance(size, list | tuple) and len(size) == 3 for size in sizes)
+    return {**({"spatial_dims": 3} if volume else {}), **fields}

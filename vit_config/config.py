@@ -22,7 +22,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from vit_config.changes import with_changes
+from vit_config.changes import with_axes, with_changes
 from vit_config.checks import whole_problems
 from vit_config.data import SECTIONS, DataConfig, RopeConfig, SourceConfig, StrTuple
 from vit_config.errors import ConfigError, problem_lines
@@ -69,7 +69,8 @@ class ViTConfig(BaseModel):
 
     Attributes:
         schema_version: Version of this schema. A newer one is refused.
-        spatial_dims: 2 for images, 3 for volumes and clips.
+        spatial_dims: 2 for images, 3 for volumes and clips. Without it a size of
+            three axes means 3.
         img_size: Input size per spatial axis in tensor order; an int is repeated.
         patch_size: Patch size per spatial axis; must divide `img_size`.
         in_chans: Input channels.
@@ -204,7 +205,7 @@ class ViTConfig(BaseModel):
                     ]
                 )
             try:
-                super().__init__(**fields)
+                super().__init__(**with_axes(fields))
             except ValidationError as error:
                 lines = problem_lines(error, type(self).model_fields, SECTIONS)
                 raise ConfigError(lines) from None

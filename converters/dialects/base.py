@@ -196,17 +196,21 @@ class Dialect:
         variants: The variants; the first is the one that `--to` writes by default.
         config: Dialect of `ViTConfig.from_dialect` that reads the library's own config,
             or an empty text.
+        layout: What the layout is called that no variant's name says, `"conv"` of
+            `"monai@1.6"`.
     """
 
     name: str
     library: str
     variants: tuple[Variant, ...]
     config: str = ""
+    layout: str = ""
 
     def matching(self, spec: str) -> tuple[Variant, ...]:
         """The variants that `"monai"`, `"monai@1.3"` or `"hf-vit@4"` mean, best first.
 
-        A release between two that changed something means the earlier one.
+        A release between two that changed something means the earlier one. A release
+        alone means all its layouts, `"monai@1.6+conv"` the one without a word.
         """
         base, _, wanted = spec.partition("@")
         if base != self.name:
@@ -214,9 +218,9 @@ class Dialect:
         if "@" not in spec:
             return self.variants
         exact = tuple(v for v in self.variants if v.name == spec)
-        if exact:
-            return exact
         release, layout = _release(wanted)
+        if exact and (layout or not release):
+            return exact
         older = [
             (*_release(variant.name.partition("@")[2]), variant)
             for variant in self.variants
@@ -224,7 +228,7 @@ class Dialect:
         older = [
             (number, how, variant)
             for number, how, variant in older
-            if number and number <= release and (how == layout or not layout)
+            if number and number <= release and layout in ("", how or self.layout)
         ]
         newest = max((number for number, _, _ in older), default=())
         return tuple(variant for number, _, variant in older if number == newest)

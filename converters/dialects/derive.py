@@ -10,11 +10,12 @@ from typing import Any
 from converters.dialects.advice import advice, listed
 from converters.dialects.base import Shapes, Variant
 from converters.dialects.given import Given
+from converters.dialects.remainder import check_patches
 from converters.dialects.seen import seen
 from converters.dialects.shapes import canonical_shapes
 from converters.errors import ConversionError, Issue, printable, refusal
 from vit_config import ViTConfig
-from vit_config.changes import with_changes
+from vit_config.changes import with_axes, with_changes
 from vit_config.presets import preset_fields
 
 UNSEEN = ("num_heads", "img_size", "norm_eps", "act_layer", "global_pool")
@@ -41,6 +42,8 @@ def complete(variant: Variant, shapes: Shapes, given: Given, file: Any) -> ViTCo
     """
     says = seen(variant, shapes)
     if given.config is not None:
+        stated = with_changes(given.config.to_dict(), given.changes)
+        check_patches(stated, variant, shapes, file)
         config = given.whole()
         if config is None:
             raise ValueError("a config that is none")
@@ -53,8 +56,8 @@ def complete(variant: Variant, shapes: Shapes, given: Given, file: Any) -> ViTCo
     known = with_changes(known, given.changes)
     says = {**says, **variant.follows({**says, **known})}
     _compare(_told(says, known, given), known, variant, file, None)
-    fields = {**says, **known}
-    _flat_channels(fields, variant, shapes)
+    fields = with_axes({**says, **known})
+    _flat_channels(fields, variant, shapes, file)
     _head_width(fields, variant, shapes)
     missing = [name for name in UNSEEN if name not in fields]
     missing += [name for name in ("patch_size",) if name not in fields]
@@ -71,6 +74,7 @@ def complete(variant: Variant, shapes: Shapes, given: Given, file: Any) -> ViTCo
             hint=advice(missing, says, variant.name == "timm"),
             kind="config",
         )
+    check_patches(fields, variant, shapes, file)
     if "pos_embed_tokens" not in fields:
         fields["pos_embed_tokens"] = _pos_tokens(fields, variant, shapes)
     return ViTConfig(**fields)
@@ -88,20 +92,53 @@ def _check_fields(changes: Mapping[str, Any], file: Any) -> None:
             raise refusal(text, file=file, kind="config")
 
 
-def _flat_channels(fields: dict[str, Any], variant: Variant, shapes: Shapes) -> None:
+def _flat_channels(
+    fields: dict[str, Any], variant: Variant, shapes: Shapes, file: Any
+) -> None:
     """Channels and number of axes from a flattened patch, once its sides are known."""
-    patch = fields.get("patch_size")
-    if patch is None or "in_chans" in fields:
-        return
-    dims = fields.setdefault(
-        "spatial_dims", 2 if isinstance(patch, int) else len(patch)
+    patch, size = fields.get("patch_size"), fields.get("img_size")
+    flat = next(
+        row.sources[0]
+        for row in variant.table.rows
+        if row.targets == ("patch_embed.proj.weight",)
     )
+    if patch is None or size is None or "in_chans" in fields or flat not in shapes:
+        return
+    width = shapes[flat][-1]
+    if "spatial_dims" not in fields:
+        rows = canonical_shapes(variant, shapes).get("pos_embed", (None, None))[1]
+        fields["spatial_dims"] = _flat_axes(size, patch, width, rows, file)
+    dims = fields["spatial_dims"]
     area = math.prod((patch,) * dims if isinstance(patch, int) else patch)
-    for row in variant.table.rows:
-        if row.targets == ("patch_embed.proj.weight",) and row.sources[0] in shapes:
-            width = shapes[row.sources[0]][-1]
-            if width % area == 0:
-                fields["in_chans"] = width // area
+    if width % area == 0:
+        fields["in_chans"] = width // area
+
+
+def _flat_axes(size: Any, patch: Any, width: int, rows: int | None, file: Any) -> int:
+    """Axes of a flattened patch: those that sizes, width and position rows allow."""
+    stated = [len(s) for s in (size, patch) if not isinstance(s, int)]
+    if stated:
+        return stated[0]
+    fits = [
+        dims
+        for dims in (2, 3)
+        if width % patch**dims == 0 and rows in (None, (size // patch) ** dims)
+    ]
+    if len(fits) == 1:
+        return fits[0]
+    hint = "--set spatial_dims=2 or --set spatial_dims=3 says it."
+    if not fits:
+        table = "" if rows is None else f", with {rows} rows of positions"
+        hint = (
+            f"img_size={size} and patch_size={patch} give neither{table}; state a size "
+            "for each axis."
+        )
+    raise refusal(
+        f"flattened patches of {width} values: two axes or three?",
+        file=file,
+        hint=hint,
+        kind="config",
+    )
 
 
 def _head_width(fields: dict[str, Any], variant: Variant, shapes: Shapes) -> None:

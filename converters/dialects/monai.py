@@ -242,6 +242,7 @@ MONAI = Dialect(
         *(_masked(patches) for patches in (CONV, PERCEPTRON)),
     ),
     config="monai",
+    layout="conv",
 )
 
 DIALECTS = (MONAI,)

@@ -34,8 +34,8 @@ def check_written(spec: str, *others: str) -> None:
 def target_variant(spec: str, config: ViTConfig, in_files: bool = False) -> Variant:
     """The variant that a model is written in: the first that can hold it.
 
-    The one that the weights came from stands first, so that there and back gives the
-    same names.
+    The one that the weights came from stands first, then those of the same layout
+    (`"+perceptron"`), so that there and back gives the same names.
 
     Args:
         spec: The dialect or variant.
@@ -48,9 +48,13 @@ def target_variant(spec: str, config: ViTConfig, in_files: bool = False) -> Vari
     _, variants = find(spec)
     variants = tuple(v for v in variants if v.export) or variants
     if in_files:
-        variants = tuple(v for v in variants if "+memory" not in v.name) or variants
-    came = config.source.dialect if config.source else None
-    ranked = sorted(variants, key=lambda variant: variant.name != came)
+        variants = tuple(v for v in variants if not _in_memory(v.name)) or variants
+    came = (config.source.dialect if config.source else None) or ""
+
+    def distance(variant: Variant) -> tuple[bool, bool]:
+        return variant.name != came, _layout(variant.name) != _layout(came)
+
+    ranked = sorted(variants, key=distance)
     reasons = {variant.name: variant.problems(config) for variant in ranked}
     for variant in ranked:
         if not reasons[variant.name]:
@@ -66,3 +70,17 @@ def target_variant(spec: str, config: ViTConfig, in_files: bool = False) -> Vari
     raise ConversionError(
         issues, dialect=name, hint=f"{name} cannot hold this model; nothing is folded."
     )
+
+
+def _layout(name: str) -> frozenset[str]:
+    """The words after the first plus: `"monai@1.6+perceptron"` -> perceptron."""
+    return frozenset(name.split("+")[1:])
+
+
+def _in_memory(name: str) -> bool:
+    """Whether no folder is loaded by these names.
+
+    Gate and value apart (`SwiGLU`) stand in no config of a plain ViT that timm has: its
+    folders say `SwiGLUPacked`.
+    """
+    return "memory" in _layout(name) or name == "timm@swiglu"

@@ -73,7 +73,7 @@ def same_model(found: ViTConfig, wanted: ViTConfig) -> bool:
     return all(ours[name] == theirs[name] for name in ours if name not in UNSAID)
 
 
-@pytest.mark.parametrize("library", [None, "huggingface", "timm"])
+@pytest.mark.parametrize("library", [None, "huggingface"])
 def test_folder_is_read_again_as_the_same_model(
     tmp_path: Path, library: str | None
 ) -> None:
@@ -219,7 +219,7 @@ def test_preprocessing_that_is_not_all_stated_is_not_written(tmp_path: Path) -> 
 # ---- shards -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("library", [None, "huggingface", "timm"])
+@pytest.mark.parametrize("library", [None, "huggingface"])
 def test_shards_are_small_and_come_back(tmp_path: Path, library: str | None) -> None:
     source = file_of(tmp_path / "x.safetensors", PLAIN)
     most = 20_000
@@ -321,7 +321,7 @@ def test_source_is_never_the_target(tmp_path: Path) -> None:
 def test_shard_of_the_source_is_never_the_target(tmp_path: Path) -> None:
     source = file_of(tmp_path / "x.safetensors", PLAIN)
     shards = tmp_path / "shards"
-    converters.convert(source, shards, to_dialect="timm", max_shard_size="20KB")
+    converters.convert(source, shards, to_dialect="huggingface", max_shard_size="20KB")
     first = min(shards.glob("model-*.safetensors"))
     before = first.read_bytes()
     for start in (shards, shards / "model.safetensors.index.json"):

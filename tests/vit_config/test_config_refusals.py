@@ -38,7 +38,7 @@ def refusal(**changes: Any) -> ConfigError:
 
 REFUSED = {
     "axes of img_size": (
-        {"img_size": (32, 32, 32)},
+        {"spatial_dims": 2, "img_size": (32, 32, 32)},
         "img_size: (32, 32, 32) has 3 axes",
         "spatial_dims=2 needs 2",
         {"img_size": (32, 32)},

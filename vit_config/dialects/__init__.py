@@ -52,7 +52,7 @@ def from_dialect(dialect: str, fields: Mapping[str, Any]) -> dict[str, Any]:
     return _cropped(found) if dialect in _CROPPING else found
 
 
-_CROPPING = {"timm", "huggingface"}
+_CROPPING = {"timm", "huggingface", "monai"}
 
 
 def _cropped(fields: dict[str, Any]) -> dict[str, Any]:

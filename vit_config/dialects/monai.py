@@ -88,6 +88,7 @@ def read_fields(given: Mapping[str, Any]) -> dict[str, Any]:
             "are one field, give one of them"
         )
         raise ConfigError([line], SPEC.name)
+    _check_patches(v)
     head = v["classification"]
     return {
         "spatial_dims": v["spatial_dims"],
@@ -111,3 +112,24 @@ def read_fields(given: Mapping[str, Any]) -> dict[str, Any]:
         "attn_drop_rate": v["dropout_rate"],
         "weight_init": "monai",
     }
+
+
+def _check_patches(v: Mapping[str, Any]) -> None:
+    """A perceptron takes whole patches only; a convolution leaves out the rest.
+
+    Raises:
+        ConfigError: If a perceptron's patches do not fill the image.
+    """
+    if "perceptron" not in (v["proj_type"], v["pos_embed"]):
+        return
+    dims = v["spatial_dims"]
+    size, patch = (
+        (value,) * dims if isinstance(value, int) else value
+        for value in (v["img_size"], v["patch_size"])
+    )
+    if len(size) == len(patch) and any(s % p for s, p in zip(size, patch, strict=True)):
+        line = (
+            f"img_size: found {v['img_size']!r}; MONAI's perceptron needs a multiple "
+            f"of patch_size, {v['patch_size']!r}"
+        )
+        raise ConfigError([line], SPEC.name)
