@@ -18,6 +18,7 @@ from converters.engine import (
 from converters.errors import Issue
 from converters.rules import Plan
 from converters.streaming import Hasher, ahead
+from converters.wording import option
 from vit_config import ViTConfig
 
 
@@ -63,7 +64,9 @@ def _dtype_issues(source: Source, names: Iterable[str], casting: bool) -> list[I
         counts = {kind: list(types.values()).count(kind) for kind in kinds}
         main = max(kinds, key=lambda kind: counts[kind])
         issues = [
-            Issue("dtype", name, dtype, f"{main}, as most; or a cast (--dtype)")
+            Issue(
+                "dtype", name, dtype, f"{main}, as most; or a cast ({option('dtype')})"
+            )
             for name, dtype in types.items()
             if dtype != main
         ]

@@ -54,6 +54,9 @@ def convert(
     from_dialect: str | None = None,
     to_dialect: str | None = None,
     prefix: str | None = None,
+    drop: str | Sequence[str] = (),
+    head: str | None = None,
+    base: str | os.PathLike[str] | None = None,
     output: str | None = None,
     num_classes: int | None = None,
     in_chans: int | None = None,
@@ -104,6 +107,11 @@ def convert(
             names have no place for is folded where that is exact, and refused else.
         prefix: What stands before the model's names in the source; found if None.
             Tensors without it are left out then, a named step.
+        drop: Patterns of tensors to leave out, which are not the model's: `"*.loss.*"`.
+            A named step.
+        head: Name of a linear layer that stands beside the model, to take for its head:
+            `"classifier"`.
+        base: Of a PEFT adapter: the model it was trained on, anything that can be read.
         output: `"logits"`, `"pooled"` (drops the head) or `"tokens"` (drops the head
             and everything that works on the pooled vector).
         num_classes: Draw a new head of so many classes; 0 drops it.
@@ -180,12 +188,15 @@ def convert(
         allow_missing=globs,
         seed=seed,
     )
-    asked = Asked(
+    asked = Asked.by(
         from_dialect,
         prefix,
         config,
         preset,
-        {} if changes is None else changes,
+        changes,
+        drop,
+        head,
+        base,
         lacking=bool(globs),
     )
     with open_source(source, asked) as reader:

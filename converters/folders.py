@@ -24,6 +24,7 @@ from converters.files.shards import size_of, write_shards
 from converters.report import ConversionReport, Verify
 from converters.rules import KERAS
 from converters.transfer import check_computed, differences, report_of
+from converters.wording import option, options
 from vit_config import ViTConfig
 
 if TYPE_CHECKING:
@@ -62,17 +63,21 @@ def check_target(
     if not is_folder(target):
         kind = format_of(target)
         if dialect == "keras_hub":
-            text = "--to keras_hub writes a folder, a preset; name one without a suffix"
+            to = options(to_dialect="keras_hub")
+            text = f"{to} writes a folder, a preset; name one without a suffix"
             raise refusal(text, file=target, kind="config")
         if max_shard_size is not None:
-            raise refusal("--max-shard-size is for folders", file=target, kind="config")
+            text = f"{option('max_shard_size')} is for folders"
+            raise refusal(text, file=target, kind="config")
         if to_dialect == KERAS_FOLDER:
             text = (
-                "--to keras writes a folder; a name that ends in .keras needs no --to"
+                f"{options(to_dialect='keras')} writes a folder; a name that ends in "
+                f".keras needs no {option('to_dialect')}"
             )
             raise refusal(text, file=target, kind="config")
         if to_dialect is not None and kind != "safetensors":
-            raise refusal("--to writes .safetensors, or a folder", file=target)
+            text = f"{option('to_dialect')} writes .safetensors, or a folder"
+            raise refusal(text, file=target)
         return kind
     if to_dialect == KERAS_FOLDER:
         if max_shard_size is not None:
@@ -80,10 +85,12 @@ def check_target(
             raise refusal(text, file=target, kind="config")
         return "keras folder"
     if to_dialect is not None and dialect not in LIBRARIES:
+        known = ", ".join((*LIBRARIES, KERAS_FOLDER))
         raise refusal(
-            f"a folder of {dialect} is not known; --to {dialect} writes .safetensors",
+            f"a folder of {dialect} is not known; {options(to_dialect=dialect)} writes "
+            ".safetensors",
             file=target,
-            hint=f"--to {', '.join((*LIBRARIES, KERAS_FOLDER))}, or no --to at all.",
+            hint=f"Known for {option('to_dialect')}: {known}.",
         )
     if max_shard_size is not None:
         size_of(max_shard_size)
@@ -280,8 +287,8 @@ def _huggingface(config: ViTConfig, variant: Variant) -> dict[str, Any]:
     base = variant.name.partition("@")[2].partition("+")[0]
     if base not in _CLASSES:
         raise refusal(
-            f"no folder is written for {variant.name}; --to {variant.name} writes a "
-            ".safetensors",
+            f"no folder is written for {variant.name}; "
+            f"{options(to_dialect=variant.name)} writes a .safetensors",
             kind="config",
         )
     errors: list[ConfigError] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from converters.errors import ConversionError, Issue, fold, printable
 from converters.files import Raw, Reader, format_of
 from converters.html_table import html_table
 from converters.raw_input import WHOLE
+from converters.wording import Blank, options
 from vit_config import ViTConfig
 
 MAX_ROWS = 400
@@ -152,6 +153,9 @@ def inspect(
     changes: Mapping[str, Any] | None = None,
     from_dialect: str | None = None,
     prefix: str | None = None,
+    drop: str | Sequence[str] = (),
+    head: str | None = None,
+    base: str | os.PathLike[str] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Inspection:
     """Looks into a file as `convert` would, and writes nothing.
@@ -166,6 +170,9 @@ def inspect(
         changes: Fields of the config that stand above config and preset.
         from_dialect: Whose names the source has; recognised if None.
         prefix: What stands before the model's names; found if None.
+        drop: As in `convert`.
+        head: As in `convert`.
+        base: As in `convert`.
         progress: Called with the bytes of each tensor read.
 
     Raises:
@@ -173,9 +180,7 @@ def inspect(
             at odds with it.
         ConfigError: If its config describes no model.
     """
-    asked = Asked(
-        from_dialect, prefix, config, preset, {} if changes is None else changes
-    )
+    asked = Asked.by(from_dialect, prefix, config, preset, changes, drop, head, base)
     path, asked = located(source, asked)
     tick = progress or (lambda count: None)
     raw, asked = open_raw(path, asked)
@@ -276,7 +281,8 @@ def _bare_h5(path: Path) -> Inspection:
 
     with open_h5(path) as h5:
         tensors = scan(h5, path)
-    hint = "the model: such a file does not say it. Give --config FILE or --preset NAME"
+    config, preset = options(config=Blank("FILE")), options(preset=Blank("NAME"))
+    hint = f"the model: such a file does not say it. Give {config} or {preset}"
     known = Partial("unknown", {}, (hint,))
     return _without_config(path, "weights.h5", known, tensors)
 

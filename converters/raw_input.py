@@ -7,6 +7,7 @@ from pathlib import Path
 from converters.arguments import check_flag, wrong
 from converters.errors import refusal
 from converters.files.base import Raw, Reader
+from converters.wording import option
 from vit_config import ViTConfig
 from vit_config.preprocess_volume import plan_of
 
@@ -36,14 +37,15 @@ def check_asked(
         raise wrong("white", white, "1.0 or 255.0")
     if white is not None and not asked:
         raise refusal(
-            "--white is for --with-preprocessing: the model itself takes what is "
-            "prepared",
+            f"{option('white')} is for {option('with_preprocessing')}: the model "
+            "itself takes what is prepared",
             file=target,
             kind="config",
         )
     if asked and kind not in WHOLE:
         raise refusal(
-            f"--with-preprocessing writes a Keras model; a {kind} file holds weights",
+            f"{option('with_preprocessing')} writes a Keras model; a {kind} file holds "
+            "weights",
             file=target,
             hint="Name a target that ends in .keras. The config in every file says "
             "what its preprocessing is.",

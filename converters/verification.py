@@ -8,6 +8,7 @@ from typing import get_args
 from converters.errors import refusal
 from converters.extras import MissingExtraError
 from converters.report import Verify
+from converters.wording import options
 
 RUNNABLE = ("keras", "weights.h5", "keras folder")
 """Formats that Keras itself loads."""
@@ -33,7 +34,8 @@ def backend_for(verify: str, target: Path, kind: str) -> str:
         return ""
     if kind not in RUNNABLE:
         raise refusal(
-            "--verify logits runs the Keras model of the written file; this is none",
+            f"{options(verify='logits')} runs the Keras model of the written file; "
+            "this is none",
             file=target,
             kind="config",
         )
@@ -44,5 +46,5 @@ def backend_for(verify: str, target: Path, kind: str) -> str:
     except MissingExtraError as error:
         raise MissingExtraError(
             f"{error}\nComparing outputs, the default for Keras files, needs it; "
-            "--verify weights proves the weights alone and runs no model."
+            f"{options(verify='weights')} proves the weights alone and runs no model."
         ) from None

@@ -43,6 +43,7 @@ from vit_config.config import ViTConfig
 from vit_config.data import DataConfig, IntensityConfig
 from vit_config.errors import ConfigError
 from vit_config.preprocess import WHAT, Plan, make_plan, stated
+from vit_config.wording import setting
 
 LOWEST = -(2.0**127)  # exact in float32, and below every voxel
 
@@ -137,10 +138,10 @@ def make_volume_plan(config: ViTConfig) -> VolumePlan:
 
 def axes_problems(data: DataConfig) -> list[str]:
     """What is not said of how a scan lies: a line for each field."""
-    given = {"axes": '\'["X","Y","Z"]\'', "orientation": "RAS", "spacing_mm": "[1,1,1]"}
+    given = {"axes": ["X", "Y", "Z"], "orientation": "RAS", "spacing_mm": [1, 1, 1]}
     problems = [
         f"data.{name}: not stated, and not guessed; {_NEEDED[name]} "
-        f"(--set data.{name}={given[name]})"
+        f"({setting({f'data.{name}': given[name]})})"
         for name in ("axes", "orientation", "spacing_mm")
         if getattr(data, name) is None
         and not (name == "spacing_mm" and data.spacing_mode == "keep")

@@ -21,13 +21,8 @@ from converters.cli.attention import attention
 from converters.cli.bench import bench
 from converters.cli.common import (
     REFUSED,
-    Changes,
-    Config,
     Force,
-    From,
     Json,
-    Prefix,
-    Preset,
     Source,
     White,
     WithPreprocessing,
@@ -38,6 +33,7 @@ from converters.cli.embed import embed
 from converters.cli.export import export
 from converters.cli.predict import predict
 from converters.cli.quantize import quantize
+from converters.cli.reading import Reading, reads_source
 from converters.cli.serve import serve
 from converters.cli.verify import verify
 
@@ -78,27 +74,29 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _root(
+    ctx: typer.Context,
     version: Annotated[
         bool,
         typer.Option("--version", help="Print the version.", callback=_version),
     ] = False,
 ) -> None:
     """Options before the command."""
+    from converters.wording import COMMAND_LINE, speaking
+
+    ctx.with_resource(speaking(COMMAND_LINE))
 
 
 @app.command()
+@reads_source
 def convert(
     source: Source,
     target: Annotated[Path, typer.Argument(help="The file or folder to write.")],
-    config: Config = None,
-    preset: Preset = None,
-    changes: Changes = None,
-    from_: From = None,
+    *,
+    reading: Reading,
     to: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option("--to", help="Whose names the target gets: monai@1.3, timm ..."),
     ] = None,
-    prefix: Prefix = None,
     max_shard_size: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(metavar="SIZE", help="Split the weights of a folder: 2GB, 500MB."),
@@ -137,18 +135,13 @@ def convert(
 ) -> None:
     """Convert weights; the written file is proved before it gets its name."""
     from converters.conversion import convert as run
-    from converters.dialects.asked import parse_changes
 
     with refusals(as_json), progress_bar(Path(source).name, quiet=as_json) as show:
         report = run(
             source,
             target,
-            config=config,
-            preset=preset,
-            changes=parse_changes(changes or []),
-            from_dialect=from_,
+            **reading.arguments(),
             to_dialect=to,
-            prefix=prefix,
             with_preprocessing=with_preprocessing,
             white=white,
             card=card,
@@ -184,27 +177,20 @@ app.command()(quantize)
 
 
 @app.command()
+@reads_source
 def inspect(
     source: Source,
-    config: Config = None,
-    preset: Preset = None,
-    changes: Changes = None,
-    from_: From = None,
-    prefix: Prefix = None,
+    *,
+    reading: Reading,
     as_json: Json = False,
 ) -> None:
     """Show what is in a file: model, tensors, fingerprint."""
-    from converters.dialects.asked import parse_changes
     from converters.inspection import inspect as run
 
     with refusals(as_json):
         found = run(
             source,
-            config=config,
-            preset=preset,
-            changes=parse_changes(changes or []),
-            from_dialect=from_,
-            prefix=prefix,
+            **reading.arguments(),
         )
     typer.echo(found.to_json() if as_json else str(found))
 

@@ -9,19 +9,16 @@ from typing import Annotated
 import typer
 
 from converters.cli.common import (
-    Changes,
-    Config,
     Force,
-    From,
     Json,
-    Prefix,
-    Preset,
     Source,
     refusals,
 )
 from converters.cli.predict import Backend, Device
+from converters.cli.reading import Reading, reads_source
 
 
+@reads_source
 def attention(
     model: Source,
     input_: Annotated[
@@ -31,11 +28,8 @@ def attention(
     out: Annotated[
         Path, typer.Argument(help="A .png to draw, or a .npz for the numbers.")
     ],
-    config: Config = None,
-    preset: Preset = None,
-    changes: Changes = None,
-    from_: From = None,
-    prefix: Prefix = None,
+    *,
+    reading: Reading,
     backend: Backend = None,
     device: Device = "cpu",
     force: Force = False,
@@ -46,18 +40,13 @@ def attention(
     The input is read and prepared as predict does; a volume is shown in three slices.
     """
     from converters.deploy.attending.run import attention as run
-    from converters.dialects.asked import parse_changes
 
     with refusals(as_json):
         report = run(
             model,
             input_,
             out,
-            config=config,
-            preset=preset,
-            changes=parse_changes(changes or []),
-            from_dialect=from_,
-            prefix=prefix,
+            **reading.arguments(),
             backend=backend,
             device=device,
             force=force,

@@ -8,7 +8,8 @@ from typing import Annotated, Optional
 
 import typer
 
-from converters.cli.common import Changes, Config, Force, From, Prefix, Preset, refusals
+from converters.cli.common import Force, refusals
+from converters.cli.reading import Reading, reads_source
 from converters.cli.verify import status
 
 
@@ -21,16 +22,14 @@ class Against(StrEnum):
     KERAS_HUB = "keras-hub"
 
 
+@reads_source
 def bench(
     model: Annotated[
         Optional[str],  # noqa: UP045  (typer reads the annotation at run time)
         typer.Argument(help="What convert reads; none with --preset: drawn weights."),
     ] = None,
-    config: Config = None,
-    preset: Preset = None,
-    changes: Changes = None,
-    from_: From = None,
-    prefix: Prefix = None,
+    *,
+    reading: Reading,
     against: Annotated[
         Optional[Against],  # noqa: UP045
         typer.Option(help="That library's own model, with the same weights."),
@@ -78,7 +77,6 @@ def bench(
 ) -> None:
     """Measure the twins, and others beside them, in turns; print ratios."""
     from converters.deploy.bench.run import bench as run
-    from converters.dialects.asked import parse_changes
     from converters.files.atomic import atomic, check_output
 
     to_file = json_ is not None and str(json_) != "-"
@@ -87,11 +85,7 @@ def bench(
             check_output(json_, (), force)
         report = run(
             model,
-            config=config,
-            preset=preset,
-            changes=parse_changes(changes or []),
-            from_dialect=from_,
-            prefix=prefix,
+            **reading.arguments(),
             against=None if against is None else against.value,
             backends=backend or (),
             artifacts=artifact or (),

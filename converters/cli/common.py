@@ -16,30 +16,6 @@ REFUSED = 1
 Source = Annotated[
     str, typer.Argument(help="A file or folder of weights, or hf://org/name@revision.")
 ]
-Config = Annotated[
-    Optional[Path],  # noqa: UP045  (typer reads the annotation at run time)
-    typer.Option(
-        "--config", help="The model's config, a JSON file: ours, or the library's own."
-    ),
-]
-Preset = Annotated[
-    Optional[str],  # noqa: UP045
-    typer.Option("--preset", help="What the file does not say: a preset, vit-b16-224."),
-]
-Changes = Annotated[
-    Optional[list[str]],  # noqa: UP045
-    typer.Option("--set", metavar="FIELD=JSON", help="One field of the config."),
-]
-From = Annotated[
-    Optional[str],  # noqa: UP045
-    typer.Option("--from", help="Whose names the source has: monai, timm ..."),
-]
-Prefix = Annotated[
-    Optional[str],  # noqa: UP045
-    typer.Option(
-        "--prefix", help="What stands before the model's names in the source."
-    ),
-]
 WithPreprocessing = Annotated[
     Optional[bool],  # noqa: UP045
     typer.Option(

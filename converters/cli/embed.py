@@ -9,29 +9,23 @@ from typing import Annotated, Optional
 import typer
 
 from converters.cli.common import (
-    Changes,
-    Config,
-    From,
     Json,
-    Prefix,
-    Preset,
     Source,
     refusals,
 )
 from converters.cli.predict import Backend, BatchSize, Device, file_bar
+from converters.cli.reading import Reading, reads_source
 
 
+@reads_source
 def embed(
     model: Source,
     folder: Annotated[
         Path, typer.Argument(help="A folder of pictures, volumes or arrays.")
     ],
     out: Annotated[Path, typer.Argument(help="The folder to write, or to go on with.")],
-    config: Config = None,
-    preset: Preset = None,
-    changes: Changes = None,
-    from_: From = None,
-    prefix: Prefix = None,
+    *,
+    reading: Reading,
     backend: Backend = None,
     device: Device = "cpu",
     tokens: Annotated[
@@ -61,18 +55,13 @@ def embed(
     The same call goes on after a stop or a kill. Files that cannot be read are listed.
     """
     from converters.deploy.embed import embed as run
-    from converters.dialects.asked import parse_changes
 
     with refusals(as_json), file_bar("embed", quiet=as_json) as show:
         found = run(
             model,
             folder,
             out,
-            config=config,
-            preset=preset,
-            changes=parse_changes(changes or []),
-            from_dialect=from_,
-            prefix=prefix,
+            **reading.arguments(),
             backend=backend,
             device=device,
             tokens=tokens,

@@ -9,16 +9,12 @@ from typing import Annotated
 import typer
 
 from converters.cli.common import (
-    Changes,
-    Config,
     Force,
-    From,
     Json,
-    Prefix,
-    Preset,
     Source,
     refusals,
 )
+from converters.cli.reading import Reading, reads_source
 from converters.cli.verify import status
 
 
@@ -32,6 +28,7 @@ class Formats(StrEnum):
     OPENVINO = "openvino"
 
 
+@reads_source
 def export(
     source: Source,
     target: Annotated[
@@ -42,11 +39,8 @@ def export(
         ),
     ],
     format_: Annotated[Formats, typer.Option("--format", help="What to write.")],
-    config: Config = None,
-    preset: Preset = None,
-    changes: Changes = None,
-    from_: From = None,
-    prefix: Prefix = None,
+    *,
+    reading: Reading,
     tokens: Annotated[
         bool, typer.Option("--tokens", help="Give all tokens, too.")
     ] = False,
@@ -60,18 +54,13 @@ def export(
     """Write a model that runs without us; it is run before it gets its name."""
     from converters.deploy.card.text import client_call, serving_commands
     from converters.deploy.export.run import export as run
-    from converters.dialects.asked import parse_changes
 
     with refusals(as_json), status() as tell:
         report = run(
             source,
             target,
             format=format_.value,
-            config=config,
-            preset=preset,
-            changes=parse_changes(changes or []),
-            from_dialect=from_,
-            prefix=prefix,
+            **reading.arguments(),
             tokens=tokens,
             force=force,
             card=card,

@@ -12,15 +12,11 @@ import typer
 
 from converters.cli.common import (
     REFUSED,
-    Changes,
-    Config,
-    From,
     Json,
-    Prefix,
-    Preset,
     Source,
     refusals,
 )
+from converters.cli.reading import Reading, reads_source
 
 Backend = Annotated[
     Optional[str],  # noqa: UP045  (typer reads the annotation at run time)
@@ -35,6 +31,7 @@ BatchSize = Annotated[
 ]
 
 
+@reads_source
 def predict(
     model: Source,
     inputs: Annotated[
@@ -43,11 +40,8 @@ def predict(
             metavar="INPUT...", help="Pictures, volumes, arrays, folders, patterns."
         ),
     ],
-    config: Config = None,
-    preset: Preset = None,
-    changes: Changes = None,
-    from_: From = None,
-    prefix: Prefix = None,
+    *,
+    reading: Reading,
     backend: Backend = None,
     device: Device = "cpu",
     top_k: Annotated[
@@ -62,17 +56,12 @@ def predict(
     is refused. The exit code is 1 if any of them could not be read.
     """
     from converters.deploy.predict import predict as run
-    from converters.dialects.asked import parse_changes
 
     with refusals(as_json), file_bar("predict", quiet=as_json) as show:
         found = run(
             model,
             inputs,
-            config=config,
-            preset=preset,
-            changes=parse_changes(changes or []),
-            from_dialect=from_,
-            prefix=prefix,
+            **reading.arguments(),
             backend=backend,
             device=device,
             top_k=top_k,

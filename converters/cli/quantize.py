@@ -8,30 +8,24 @@ from typing import Annotated, Optional
 import typer
 
 from converters.cli.common import (
-    Changes,
-    Config,
     Force,
-    From,
     Json,
-    Prefix,
-    Preset,
     Source,
     White,
     WithPreprocessing,
     refusals,
 )
 from converters.cli.predict import BatchSize
+from converters.cli.reading import Reading, reads_source
 from converters.cli.verify import status
 
 
+@reads_source
 def quantize(
     source: Source,
     target: Annotated[Path, typer.Argument(help="The .keras to write.")],
-    config: Config = None,
-    preset: Preset = None,
-    changes: Changes = None,
-    from_: From = None,
-    prefix: Prefix = None,
+    *,
+    reading: Reading,
     inputs: Annotated[
         Optional[list[str]],  # noqa: UP045  (typer reads the annotation at run time)
         typer.Option(
@@ -57,17 +51,12 @@ def quantize(
 ) -> None:
     """Write a Keras model with 8-bit weights, and say how far its outputs moved."""
     from converters.deploy.quantizing.run import quantize as run
-    from converters.dialects.asked import parse_changes
 
     with refusals(as_json), status() as tell:
         report = run(
             source,
             target,
-            config=config,
-            preset=preset,
-            changes=parse_changes(changes or []),
-            from_dialect=from_,
-            prefix=prefix,
+            **reading.arguments(),
             inputs=inputs or (),
             backend=backend,
             batch_size=batch_size,

@@ -13,14 +13,10 @@ import typer
 
 from converters.cli.common import (
     REFUSED,
-    Changes,
-    Config,
     Force,
-    From,
-    Prefix,
-    Preset,
     refusals,
 )
+from converters.cli.reading import Reading, reads_source
 
 if TYPE_CHECKING:
     from converters.parity.page import Picture
@@ -41,6 +37,7 @@ class Levels(StrEnum):
     TRAINING = "training"
 
 
+@reads_source
 def verify(
     ctx: typer.Context,
     a: Annotated[
@@ -53,11 +50,8 @@ def verify(
             "URL of a served one."
         ),
     ] = None,
-    config: Config = None,
-    preset: Preset = None,
-    changes: Changes = None,
-    from_: From = None,
-    prefix: Prefix = None,
+    *,
+    reading: Reading,
     level: Annotated[
         Levels, typer.Option(help="How far to look; each includes those before it.")
     ] = Levels.LOGITS,
@@ -144,7 +138,6 @@ def verify(
     A is held to be right. Both are anything that convert reads. The exit code is 0 only
     if all that was asked for was run and passed.
     """
-    from converters.dialects.asked import parse_changes
     from converters.errors import named, refusal
     from converters.parity.output import check_targets, write_targets
     from converters.parity.text import as_text
@@ -178,11 +171,7 @@ def verify(
         found = run(
             a,
             b,
-            from_dialect=from_,
-            prefix=prefix,
-            config=config,
-            preset=preset,
-            changes=parse_changes(changes or []),
+            **reading.arguments(),
             level=level.value,
             backends=backend or (),
             keras_python=keras_python,

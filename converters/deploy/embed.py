@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
@@ -32,14 +32,14 @@ from converters.deploy.media.picture import quiet
 from converters.deploy.predict import Progress, reason
 from converters.deploy.predictions import Failure
 from converters.deploy.running import Running, Source, load
+from converters.dialects.asked import Asked, ConfigLike
 from converters.errors import ConversionError, Issue, named, refusal
 from converters.version import VERSION
+from converters.wording import option, options
 from vit_config import ViTConfig
 
 if TYPE_CHECKING:
     from torch.nn import Module
-
-    from converters.dialects.asked import ConfigLike
 
 Array = NDArray[np.float32]
 
@@ -61,6 +61,9 @@ def embed(
     changes: Mapping[str, Any] | None = None,
     from_dialect: str | None = None,
     prefix: str | None = None,
+    drop: str | Sequence[str] = (),
+    head: str | None = None,
+    base: Source | None = None,
     backend: str | None = None,
     device: str = "cpu",
     tokens: bool = False,
@@ -88,6 +91,9 @@ def embed(
             of `data`.
         from_dialect: Whose names the source has; recognised if None.
         prefix: What stands before the model's names; found if None.
+        drop: As in `convert`.
+        head: As in `convert`.
+        base: As in `convert`.
         backend: Run the Keras twin on that backend. None: the torch twin, but Keras for
             a `.keras`.
         device: Of the torch twin: `"cpu"` or `"cuda"`.
@@ -122,11 +128,7 @@ def embed(
     files = list_folder(folder)
     running = load(
         model,
-        config=config,
-        preset=preset,
-        changes=changes,
-        from_dialect=from_dialect,
-        prefix=prefix,
+        Asked.by(from_dialect, prefix, config, preset, changes, drop, head, base),
         backend=backend,
         device=device,
     )
@@ -166,7 +168,7 @@ def _shapes(config: ViTConfig, tokens: bool) -> dict[str, tuple[int, ...]]:
         raise refusal(
             "the model pools nothing: it has no embedding, only tokens",
             kind="config",
-            hint="Ask for them: --tokens, or tokens=True.",
+            hint=f"Ask for them: {options(tokens=True)}.",
         )
     if tokens:
         found["tokens"] = (config.num_tokens, config.embed_dim)
@@ -296,7 +298,8 @@ class _Work:
             raise ConversionError(
                 issues,
                 file=self._folder,
-                hint="What was done is kept: without --strict the same call goes on.",
+                hint=f"What was done is kept: without {option('strict')} the same call "
+                "goes on.",
             )
 
 

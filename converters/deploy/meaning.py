@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converters.errors import ConversionError, Issue
+from converters.wording import Blank, options, setting
 from vit_config import ConfigError, ViTConfig
 from vit_config.preprocess import make_plan
 from vit_config.preprocess_volume import make_volume_plan
@@ -29,14 +30,15 @@ def check_stated(config: ViTConfig) -> None:
             issues.append(Issue("config", name, text))
         raise ConversionError(
             issues,
-            hint="State what the model was trained with, each by --set (changes= in "
-            f"Python): {_OF_VOLUMES if volumes else _OF_IMAGES} "
-            f"--set 'data.mean=[...]', {config.in_chans} numbers.",
+            hint="State what the model was trained with, as "
+            + options(changes=_OF_VOLUMES if volumes else _OF_IMAGES)
+            + f", {config.in_chans} numbers.",
         ) from None
 
 
-_OF_IMAGES = "--set data.interpolation=bicubic --set data.crop_pct=0.9"
-_OF_VOLUMES = "--set data.orientation=RAS --set data.fit=pad_or_crop"
+_MEAN = {"data.mean": Blank("[...]")}
+_OF_IMAGES = {"data.interpolation": "bicubic", "data.crop_pct": 0.9, **_MEAN}
+_OF_VOLUMES = {"data.orientation": "RAS", "data.fit": "pad_or_crop", **_MEAN}
 
 
 def probability(config: ViTConfig) -> tuple[str, str]:
@@ -52,7 +54,7 @@ def probability(config: ViTConfig) -> tuple[str, str]:
     if config.problem_type is None:
         return "", (
             "the model does not state its problem_type; "
-            "--set problem_type=single_label or multi_label states it"
+            f"{setting(problem_type='single_label')} or multi_label states it"
         )
     if config.problem_type == "regression":
         return "", "problem_type is regression"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,12 +21,11 @@ from converters.deploy.media.inputs import (
 from converters.deploy.media.picture import quiet
 from converters.deploy.predictions import Failure, Prediction, Predictions
 from converters.deploy.running import Running, Source, load
+from converters.dialects.asked import Asked, ConfigLike
 from converters.errors import ConversionError, fold, named
 
 if TYPE_CHECKING:
     from torch.nn import Module
-
-    from converters.dialects.asked import ConfigLike
 
 Progress = Callable[[int, int], None]
 """Called with the files done and the files to do in all."""
@@ -42,6 +41,9 @@ def predict(
     changes: Mapping[str, Any] | None = None,
     from_dialect: str | None = None,
     prefix: str | None = None,
+    drop: str | Sequence[str] = (),
+    head: str | None = None,
+    base: Source | None = None,
     backend: str | None = None,
     device: str = "cpu",
     top_k: int = 5,
@@ -63,6 +65,9 @@ def predict(
             of `data`.
         from_dialect: Whose names the source has; recognised if None.
         prefix: What stands before the model's names; found if None.
+        drop: As in `convert`.
+        head: As in `convert`.
+        base: As in `convert`.
         backend: Run the Keras twin on that backend. None: the torch twin, but Keras for
             a `.keras`.
         device: Of the torch twin: `"cpu"` or `"cuda"`.
@@ -87,11 +92,7 @@ def predict(
     entries = find_entries(inputs)
     running = load(
         model,
-        config=config,
-        preset=preset,
-        changes=changes,
-        from_dialect=from_dialect,
-        prefix=prefix,
+        Asked.by(from_dialect, prefix, config, preset, changes, drop, head, base),
         backend=backend,
         device=device,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from converters.checking import Checked, checked
 from converters.conversion import origin_of
-from converters.dialects.asked import Asked, ConfigLike
+from converters.dialects.asked import Asked
 from converters.dialects.opening import open_source
 from converters.engine import fingerprint
 from converters.errors import refusal
@@ -100,12 +100,8 @@ class Running:
 
 def load(
     source: Source | Module,
+    asked: Asked,
     *,
-    config: ConfigLike | None = None,
-    preset: str | None = None,
-    changes: Mapping[str, Any] | None = None,
-    from_dialect: str | None = None,
-    prefix: str | None = None,
     backend: str | None = None,
     device: str = "cpu",
 ) -> Running:
@@ -113,12 +109,7 @@ def load(
 
     Args:
         source: Whatever `convert` reads.
-        config: The model's config, where the source does not hold one.
-        preset: Name of a preset, instead of a config.
-        changes: Fields that stand above config and preset; `"data.mean"` is one field
-            of `data`.
-        from_dialect: Whose names the source has; recognised if None.
-        prefix: What stands before the model's names; found if None.
+        asked: How it is to be read.
         backend: Run the Keras twin on that backend. None: the torch twin, but Keras for
             a `.keras`.
         device: Of the torch twin: `"cpu"` or `"cuda"`. Keras chooses by itself.
@@ -128,7 +119,6 @@ def load(
         ConfigError: If the config describes no model.
         MissingExtraError: If the framework is not installed.
     """
-    asked = Asked(from_dialect, prefix, config, preset, changes or {})
     keras_file = _is_keras(source)
     in_keras = keras_file or backend is not None
     if in_keras:

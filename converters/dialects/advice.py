@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from converters.wording import Blank, options, setting
 from vit_config import ConfigError, ViTConfig
 from vit_config.dialects import timm_names
 from vit_config.presets import preset_names
@@ -21,13 +22,13 @@ def advice(missing: list[str], says: Mapping[str, Any], timm: bool = False) -> s
     heads = max(says.get("embed_dim", 64) // 64, 1)
     dims = says.get("spatial_dims", 3 if "patch_size" in missing else 2)
     examples = {
-        "num_heads": f"{heads}",
-        "img_size": "'[" + ",".join(["224" if dims == 2 else "96"] * dims) + "]'",
-        "norm_eps": "1e-6",
-        "act_layer": "'\"gelu\"'",
-        "global_pool": "'\"token\"'",
-        "patch_size": "'[" + ",".join(["16"] * dims) + "]'",
-        "pos_embed": "'\"none\"'",
+        "num_heads": heads,
+        "img_size": [224 if dims == 2 else 96] * dims,
+        "norm_eps": 1e-6,
+        "act_layer": "gelu",
+        "global_pool": "token",
+        "patch_size": [16] * dims,
+        "pos_embed": "none",
     }
     sizes = ("embed_dim", "depth", "mlp_dim", "patch_size", "spatial_dims", "in_chans")
     fits = []
@@ -36,9 +37,11 @@ def advice(missing: list[str], says: Mapping[str, Any], timm: bool = False) -> s
         if all(getattr(preset, s) == says[s] for s in sizes if s in says):
             fits.append(name)
     fits = (_timm_fits(says) if timm else []) or fits
-    sets = " ".join(f"--set {name}={examples[name]}" for name in missing)
-    preset_words = f"--preset {' or '.join(fits[:3])}, or " if fits else ""
-    return f"Try {preset_words}{sets} (with its own values), or --config FILE."
+    sets = setting(**{name: examples[name] for name in missing})
+    names = (options(preset=name) for name in fits[:3])
+    preset_words = f"{' or '.join(names)}, or " if fits else ""
+    config = options(config=Blank("FILE"))
+    return f"Try {preset_words}{sets} (with its own values), or {config}."
 
 
 def _timm_fits(says: Mapping[str, Any]) -> list[str]:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from converters.arguments import check_fields, check_path, check_text
+from converters.arguments import check_fields, check_path, check_text, patterns
 from converters.dialects.base import Dialect
 from converters.dialects.given import Given
 from converters.dialects.json_file import read_json
 from converters.errors import ConversionError, Issue, printable, refusal
 from converters.hub import Located
+from converters.wording import option
 from vit_config import ConfigError, SourceConfig, ViTConfig
 from vit_config.dialects.compare import differences
 
@@ -31,6 +32,9 @@ class Asked:
         config: Our config or the library's own arguments: object, dict or JSON file.
         preset: Name of a preset.
         changes: Fields of our config that stand above all others.
+        drop: Patterns of tensors to leave out.
+        head: Name of the linear layer that is taken for the model's head.
+        base: Of a PEFT adapter: the model that it was trained on.
         beside: What the library's config in the same folder says; the caller's config
             or preset stands above it.
         lacking: Whether tensors may be missing that the config asks for.
@@ -42,15 +46,63 @@ class Asked:
     config: ConfigLike | None = None
     preset: str | None = None
     changes: Mapping[str, Any] = field(default_factory=dict)
+    drop: tuple[str, ...] = ()
+    head: str | None = None
+    base: str | os.PathLike[str] | None = None
     beside: ViTConfig | None = None
     lacking: bool = False
     origin: Located | None = None
+
+    @property
+    def of_names(self) -> tuple[str, ...]:
+        """The arguments among these that are about the names of tensors."""
+        given = {
+            "from_dialect": self.dialect is not None,
+            "prefix": self.prefix is not None,
+            "drop": bool(self.drop),
+            "head": self.head is not None,
+        }
+        return tuple(name for name, there in given.items() if there)
+
+    @classmethod
+    def by(
+        cls,
+        from_dialect: str | None = None,
+        prefix: str | None = None,
+        config: ConfigLike | None = None,
+        preset: str | None = None,
+        changes: Mapping[str, Any] | None = None,
+        drop: str | Sequence[str] = (),
+        head: str | None = None,
+        base: str | os.PathLike[str] | None = None,
+        *,
+        lacking: bool = False,
+    ) -> Asked:
+        """From the arguments that every function has that reads a source.
+
+        Raises:
+            ConversionError: If one of them is of a wrong type.
+        """
+        return cls(
+            from_dialect,
+            prefix,
+            config,
+            preset,
+            {} if changes is None else changes,
+            patterns("drop", drop),
+            head,
+            base,
+            lacking=lacking,
+        )
 
     def __post_init__(self) -> None:
         check_text("from_dialect", self.dialect)
         check_text("prefix", self.prefix)
         check_text("preset", self.preset)
         check_fields("changes", self.changes)
+        check_text("head", self.head)
+        if self.base is not None:
+            check_path("base", self.base, "a path, or None,")
         if isinstance(self.config, ViTConfig) or self.config is None:
             return
         if isinstance(self.config, Mapping):
@@ -124,12 +176,14 @@ def parse_changes(texts: list[str]) -> dict[str, Any]:
         name, sign, value = text.partition("=")
         if not sign or not name or name in found:
             why = "stands twice" if name in found else "expected FIELD=JSON"
-            raise _option(f"--set {printable(text)}: {why}")
+            raise _option(f"{option('changes')} {printable(text)}: {why}")
         try:
             found[name] = json.loads(value)
         except ValueError:
             if not value.replace("_", "").isalnum():
-                raise _option(f"--set {printable(text)}: not JSON") from None
+                raise _option(
+                    f"{option('changes')} {printable(text)}: not JSON"
+                ) from None
             found[name] = value
     return found
 

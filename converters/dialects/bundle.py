@@ -7,6 +7,7 @@ from pathlib import Path
 
 from converters.dialects.json_file import read_json
 from converters.errors import printable, refusal
+from converters.wording import Blank, option, options
 from vit_config import ViTConfig
 
 CONFIGS = ("configs/inference.json", "configs/train.json")
@@ -65,7 +66,8 @@ def open_bundle(
         raise refusal(
             f"a bundle without {' and '.join(CONFIGS)}",
             file=path,
-            hint="Configs in YAML or Python are not read; give --config or --preset.",
+            hint="Configs in YAML or Python are not read; give "
+            f"{option('config')} or {option('preset')}.",
         )
     metadata = path / METADATA
     said = read_json(metadata) if metadata.exists() else {}
@@ -82,7 +84,7 @@ def _weights(path: Path, named: Sequence[str]) -> Path:
         raise refusal(
             f"{CONFIGS[0]} names several files of weights: {listed}",
             file=path,
-            hint=_NAME_IT,
+            hint=_name_it(),
         )
     if named and named[0] in there:
         return there[named[0]]
@@ -98,21 +100,23 @@ def _weights(path: Path, named: Sequence[str]) -> Path:
             f"{CONFIGS[0]} loads {printable(named[0])}, which is not in {FOLDER}; "
             f"there: {listed}",
             file=path,
-            hint=_NAME_IT,
+            hint=_name_it(),
         )
     if usual[0] != _USUAL[0] and len(usual) > 1:
         raise refusal(
             f"{' and '.join(usual)} are there, and the config names neither",
             file=path,
-            hint=_NAME_IT,
+            hint=_name_it(),
         )
     return there[usual[0]]
 
 
-_NAME_IT = (
-    f"Give the file that is meant itself, {FOLDER}/..., with --config FILE, the "
-    "arguments of network_def as JSON."
-)
+def _name_it() -> str:
+    config = options(config=Blank("FILE"))
+    return (
+        f"Give the file that is meant itself, {FOLDER}/..., with {config}, the "
+        "arguments of network_def as JSON."
+    )
 
 
 def _stem(name: str) -> str:

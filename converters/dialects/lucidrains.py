@@ -34,6 +34,7 @@ from converters.dialects.lucidrains_parts import (
     variant,
 )
 from converters.rules import Row
+from converters.wording import options
 from vit_config import ViTConfig
 
 
@@ -111,7 +112,8 @@ def _volume_unsure(config: ViTConfig) -> list[str]:
         return []
     return [
         "the patches of simple_vit_3d were in another order up to vit-pytorch 1.16.1, "
-        "which its names do not tell: say --from lucidrains@simple_vit_3d, or "
+        "which its names do not tell: say "
+        f"{options(from_dialect='lucidrains@simple_vit_3d')}, or "
         "lucidrains@simple_vit_3d-1.4 for a file of 1.4 to 1.16.1"
     ]
 

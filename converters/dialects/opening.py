@@ -27,6 +27,7 @@ from converters.files.base import FORMATS, Reader, merge_configs
 from converters.files.keras_hub_file import KerasHubFile, is_preset
 from converters.hub import is_hub, locate
 from converters.live import is_module, open_module
+from converters.wording import option
 from vit_config import ViTConfig
 from vit_config.dialects import timm_names
 
@@ -91,6 +92,9 @@ def open_raw(path: Path, asked: Asked) -> tuple[RawFile | None, Asked]:
     if asked.config is not None and asked.preset is not None:
         raise refusal("give a preset or a config, not both", kind="config")
     path, asked = _library_folder(whole_of(path), asked)
+    if asked.base is not None:
+        text = f"{option('base')} is for a PEFT adapter, and this is none"
+        raise refusal(text, file=path, kind="config")
     return _foreign_file(path), asked
 
 
@@ -144,13 +148,10 @@ def _foreign_file(path: Path) -> RawFile | None:
 
 
 def _own(path: Path, asked: Asked) -> Reader:
-    if asked.dialect is not None or asked.prefix is not None:
+    if asked.of_names and not path.is_dir():
         suffix = f"; {', '.join(FORMATS)}" if not path.exists() else ""
-        if not path.is_dir():
-            raise refusal(
-                f"--from and --prefix are for files of PyTorch weights{suffix}",
-                file=path,
-            )
+        names = ", ".join(map(option, asked.of_names))
+        raise refusal(f"{names}: for files of PyTorch weights only{suffix}", file=path)
     given = given_config(asked, None)
     reader = open_reader(path, given.whole())
     if given.changes and given.whole() is None:
@@ -175,16 +176,18 @@ def read_raw(raw: RawFile, asked: Asked) -> Reader:
 
 
 def _read_raw(raw: RawFile, asked: Asked) -> Reader:
+    if asked.drop or asked.head is not None:
+        raise refusal("tensors are not left out or taken by name yet", file=raw.path)
     own = getattr(raw, "own_config", None)
     written = getattr(raw, "own_dialect", "")
-    if own is not None and asked.dialect is None and asked.prefix is None:
+    if own is not None and not asked.of_names:
         if not written:
             return _canonical(raw, asked)
         dialect, variants = find(written)
         match = Match(dialect, variants[0], "")
         given = given_config(asked, match.dialect)
         return DialectReader(raw, match, _same(raw.path, own, given))
-    if asked.dialect is None and asked.prefix is None and is_ours(asked.config):
+    if not asked.of_names and is_ours(asked.config):
         fits = matches(raw.tensors)
         if raw.format == "safetensors" and (not fits or _timm(fits)):
             return _canonical(raw, asked)

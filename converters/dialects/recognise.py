@@ -10,6 +10,7 @@ from typing import Any
 from converters.dialects import NAMES, find, load
 from converters.dialects.base import Dialect, Variant
 from converters.errors import printable, refusal
+from converters.wording import option
 
 _OTHERS = (
     # part of a name, and the family that has it; the first that is found counts
@@ -94,21 +95,23 @@ def recognise(
     if len(found) == 1:
         family = _family(names, found[0].prefix, _OTHERS)
         if family:
-            raise refusal(family, file=file, hint=_HINT)
+            raise refusal(family, file=file, hint=_known())
         return found[0]
     if found:
         listed = "; ".join(str(match) for match in found[:6])
         more = f"; and {len(found) - 6} more" if len(found) > 6 else ""
         prefixes = len({match.prefix for match in found}) > 1
+        needed = option("prefix" if prefixes else "from_dialect")
         raise refusal(
             f"more than one model fits the names: {listed}{more}",
             file=file,
-            hint=f"Say which one: {'--prefix' if prefixes else '--from'} ...",
+            hint=f"Say which one: {needed} ...",
         )
-    raise refusal(_why_none(names, spec, prefix), file=file, hint=_HINT)
+    raise refusal(_why_none(names, spec, prefix), file=file, hint=_known())
 
 
-_HINT = f"Known dialects (--from): {', '.join(NAMES)}."
+def _known() -> str:
+    return f"Known dialects ({option('from_dialect')}): {', '.join(NAMES)}."
 
 
 def matches(
@@ -191,4 +194,5 @@ def _why_none(names: Collection[str], spec: str | None, prefix: str | None) -> s
         return f'the names{where} are not {spec}\'s: there is no "{absent[0]}"'
     if odd:
         return f'the names{where} are not {spec}\'s, which has no "{odd[0]}"'
-    return f"{spec} is not told from others by its names; leave --from out"
+    leave = f"leave {option('from_dialect')} out"
+    return f"{spec} is not told from others by its names; {leave}"

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from converters.errors import refusal
+from converters.wording import options
 
 
 def check_output(target: Path, sources: tuple[Path, ...], force: bool) -> None:
@@ -30,7 +31,7 @@ def check_output(target: Path, sources: tuple[Path, ...], force: bool) -> None:
         raise refusal(
             "exists already",
             file=target,
-            hint="Replace it with --force, or force=True.",
+            hint=f"Replace it with {options(force=True)}.",
         )
     if not os.access(target.parent, os.W_OK):
         raise refusal("its folder cannot be written to", file=target)

@@ -182,12 +182,13 @@ def merge_configs(
         ConversionError: If there is none, or if the two describe different models.
     """
     from converters.errors import ConversionError, Issue
+    from converters.wording import Blank, options
 
     if own is None and given is None:
         raise refusal(
             "the file does not say which model it is",
             file=path,
-            hint="Give its config: --config FILE, or config=...",
+            hint=f"Give its config: {options(config=Blank('FILE'))}.",
             kind="config",
         )
     if own is None or given is None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from converters.errors import printable, refusal
 from converters.files.atomic import sync
+from converters.wording import options
 
 _OURS = re.compile(
     r"model(-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?|(preprocessor_)?config\.json"
@@ -70,7 +71,7 @@ def check_replaced(target: Path, held: bool, force: bool) -> None:
         raise refusal(
             "exists already and is not empty",
             file=target,
-            hint="Replace it with --force, or force=True.",
+            hint=f"Replace it with {options(force=True)}.",
         )
     if not os.access(target.parent, os.W_OK):
         raise refusal("its folder cannot be written to", file=target)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from converters.errors import ConversionError, Issue, printable, refusal
 from converters.live.walk import Walk, class_name
+from converters.wording import option
 
 if TYPE_CHECKING:
     from converters.dialects.asked import Asked
@@ -68,8 +69,10 @@ def open_module(module: Any, asked: Asked) -> Reader:
     from converters.live.reading import reader
 
     module = unwrapped(module)
-    if asked.dialect is not None or asked.prefix is not None:
-        raise refusal("--from and --prefix are for files, not for a live module")
+    given = (*asked.of_names, *(["base"] if asked.base is not None else []))
+    if given:
+        names = ", ".join(map(option, given))
+        raise refusal(f"{names}: for files, not for a live module", kind="config")
     walk = Walk(module)
     for base in type(module).__mro__:
         for start, name in _LIBRARIES.items():

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from converters.errors import refusal
 from converters.extras import optional
+from converters.wording import options, setting
 from vit_config import ViTConfig
 
 Array = NDArray[Any]
@@ -94,26 +95,28 @@ def decision_rule(config: ViTConfig, threshold: float | None) -> Rule:
     if kind == "regression":
         raise _refused("problem_type is regression: a number is no decision")
     if threshold is not None and not 0 < threshold < 1:
-        raise _refused(f"--threshold {threshold:g}: expected a number between 0 and 1")
+        text = f"{options(threshold=threshold)}: expected a number between 0 and 1"
+        raise _refused(text)
     if kind is None and (outputs == 1 or threshold is not None):
         raise _refused(
             "the config does not say what the outputs mean",
-            "State it: --set problem_type='\"multi_label\"' where each output is a "
+            f"State it: {setting(problem_type='multi_label')} where each output is a "
             "yes or no of its own (also a single one), "
-            "--set problem_type='\"single_label\"' where one of the classes is right.",
+            f"{setting(problem_type='single_label')} where one of the classes is "
+            "right.",
         )
     if kind != "multi_label" and outputs > 1:
         if threshold is not None:
             raise _refused(
-                f"--threshold {threshold:g}: of {outputs} classes the largest logit "
-                f"decides",
+                f"{options(threshold=threshold)}: of {outputs} classes the largest "
+                "logit decides",
                 "Leave it out.",
             )
         return Rule("largest")
     if threshold is None:
         raise _refused(
             "a yes or no needs a threshold",
-            "Give the one that the model is used with, as --threshold 0.5.",
+            f"Give the one that the model is used with, as {options(threshold=0.5)}.",
         )
     return Rule("yes" if outputs == 1 else "each", threshold)
 

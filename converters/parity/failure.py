@@ -14,29 +14,11 @@ from converters.parity.sentence import sentence
 from converters.parity.subject import first_wrong
 from converters.parity.text import SHOWN, cause, check_lines, columns
 from converters.parity.verify import verify
+from converters.wording import COMMAND_LINE
 
 MOST_CHECKS = 12
 NEIGHBOURS = 3
 """Steps shown before and after the first wrong one."""
-
-FLAGS = {
-    "from_dialect": "--from",
-    "prefix": "--prefix",
-    "config": "--config",
-    "preset": "--preset",
-    "level": "--level",
-    "backends": "--backend",
-    "keras_python": "--keras-python",
-    "device": "--device",
-    "dtype": "--dtype",
-    "inputs": "--input",
-    "cases": "--cases",
-    "threshold": "--threshold",
-    "criteria": "--criteria",
-    "seed": "--seed",
-    "record": "--check",
-}
-"""Options of `vit-duet verify` by argument of `converters.verify`."""
 
 
 def explain(
@@ -140,15 +122,15 @@ def command(a: Any, b: Any, asked: Mapping[str, Any], verb: str = "verify") -> s
 
 def _options(asked: Mapping[str, Any]) -> Iterator[str]:
     for name, value in asked.items():
-        if name == "against_source":
-            yield "--against-source"
+        if value is True:
+            yield COMMAND_LINE.name(name)
         elif name == "changes":
             for field, to in value.items():
-                yield from ("--set", f"{field}={json.dumps(to)}")
+                yield from (COMMAND_LINE.name(name), f"{field}={json.dumps(to)}")
         else:
             several = isinstance(value, list | tuple)
             for one in value if several else (value,):
-                yield from (FLAGS[name], _word(one))
+                yield from (COMMAND_LINE.name(name), _word(one))
 
 
 def _word(value: Any) -> str:

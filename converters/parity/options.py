@@ -11,6 +11,7 @@ from converters.parity.criteria import Criteria
 from converters.parity.device import DEVICES
 from converters.parity.process import BACKENDS
 from converters.parity.record import LEVELS, Level
+from converters.wording import option, options as shown
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -69,14 +70,16 @@ def options_of(**asked: Any) -> Options:
             )
     python = options.keras_python
     if python is not None and not python.is_file():
-        raise refusal("--keras-python: no such file", file=python)
+        raise refusal(f"{option('keras_python')}: no such file", file=python)
     if options.threshold is not None and options.cases is None:
-        raise refusal("--threshold is for --cases", kind="config")
+        text = f"{option('threshold')} is for {option('cases')}"
+        raise refusal(text, kind="config")
     more = (options.inputs, options.cases, options.include_inputs)
     if options.level == "weights" and (any(more) or options.against_source):
         raise refusal(
-            "--level weights runs no model: --input, --include-inputs, --cases and "
-            "--against-source need another level",
+            f"{shown(level='weights')} runs no model: {option('inputs')}, "
+            f"{option('include_inputs')}, {option('cases')} and "
+            f"{option('against_source')} need another level",
             kind="config",
         )
     return options

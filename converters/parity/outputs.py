@@ -43,6 +43,7 @@ from converters.parity.rms import (
     compare_rms,
 )
 from converters.parity.size import HEAD_PATCHES, batch_of, enough, inputs_for
+from converters.wording import options
 from vit_config import ViTConfig
 
 REFERENCE = "converters.parity.reference"
@@ -165,7 +166,7 @@ def check_outputs(
         try:
             ours, said, theirs, their = _run(folder, case, backend)
         except ProcessError as error:
-            raise refusal(str(error), hint=_LIGHT) from None
+            raise refusal(str(error), hint=_light()) from None
         prepared = list(raw.checks("", ours.more, theirs.more))
         parts = _parts(config, ours, theirs)
         issues = [
@@ -194,7 +195,8 @@ def check_outputs(
     )
 
 
-_LIGHT = "--verify weights proves the weights alone and runs no model."
+def _light() -> str:
+    return f"{options(verify='weights')} proves the weights alone and runs no model."
 
 
 def _case(folder: Path, file: Path, config: ViTConfig, dtype: str) -> dict[str, Any]:

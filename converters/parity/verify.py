@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -62,6 +63,9 @@ def verify(
     *,
     from_dialect: str | None = None,
     prefix: str | None = None,
+    drop: str | Sequence[str] = (),
+    head: str | None = None,
+    base: str | os.PathLike[str] | None = None,
     config: ConfigLike | None = None,
     preset: str | None = None,
     changes: Mapping[str, Any] | None = None,
@@ -93,6 +97,9 @@ def verify(
             its outputs are compared then (`converters.parity.exported`).
         from_dialect: Whose names A has, if its file leaves a doubt.
         prefix: What stands before the model's names in A.
+        drop: As in `convert`.
+        head: As in `convert`.
+        base: As in `convert`.
         config: Config of A: ours or the library's own, object, dict or JSON file.
         preset: What A's file does not say: a preset.
         changes: Single fields of A's config. All of these hold for B as well where B
@@ -156,7 +163,7 @@ def verify(
         include_inputs=pictures is not None,
     )
     tell = progress or (lambda text: None)
-    asked = Asked(from_dialect, prefix, config, preset, changes or {})
+    asked = Asked.by(from_dialect, prefix, config, preset, changes, drop, head, base)
     with (
         tempfile.TemporaryDirectory(prefix="vit-duet-") as name,
         ExitStack() as stack,

@@ -15,6 +15,7 @@ from converters.parity.criteria import Criteria
 from converters.parity.operands import Opened
 from converters.parity.record import Check, ConfigRow, TensorRow
 from converters.parity.rms import rms
+from converters.wording import option
 from vit_config import ViTConfig
 
 GEOMETRY = ("spatial_dims", "img_size", "in_chans", "num_classes")
@@ -40,7 +41,8 @@ def check_geometry(a: ViTConfig, b: ViTConfig) -> None:
             issues,
             file="B, against A",
             hint="Models of other inputs or outputs cannot be compared; convert's "
-            "--image-size, --num-classes and --output make them alike.",
+            f"{option('image_size')}, {option('num_classes')} and {option('output')} "
+            "make them alike.",
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import pytest
@@ -15,7 +14,10 @@ BACKENDS = ("tensorflow", "jax", "torch")
 
 MARK = "parity_checkpoint"
 
-OF_CHECKPOINT = ("dialect", "prefix", "config", "preset", "set", "input")
+OF_CHECKPOINT = (
+    *("dialect", "prefix", "config", "preset", "set", "drop", "head", "base"),
+    "input",
+)
 """Options that say how the checkpoint is to be read, or what it is fed."""
 
 
@@ -37,6 +39,9 @@ def add_options(parser: pytest.Parser) -> None:
     add("config", "its model's config, a JSON file", metavar="FILE")
     add("preset", "what its file does not say: a preset", metavar="NAME")
     add("set", "one field of its config", metavar="FIELD=JSON", action="append")
+    add("drop", "tensors to leave out", metavar="GLOB", action="append")
+    add("head", "a linear layer beside the model: its head", metavar="NAME")
+    add("base", "of a PEFT adapter: the model it was trained on", metavar="PATH")
     add("input", "own inputs: file or folder", metavar="PATH", action="append")
     add("level", "how far to look; each includes those before it", choices=LEVELS)
     add(
@@ -71,12 +76,6 @@ def asked(config: pytest.Config) -> dict[str, Any]:
         "keras_python": placed(config, "keras_python"),
     }
     return {name: value for name, value in found.items() if value is not None}
-
-
-def in_our_options(text: str) -> str:
-    """Advice for the command line, `--set depth=2`, as it is for pytest."""
-    text = re.sub(r"--from\b", "--dialect", text)
-    return re.sub(r"--(dialect|prefix|config|preset|set)\b", r"--parity-\1", text)
 
 
 def placed(config: pytest.Config, name: str) -> str | None:

@@ -23,9 +23,9 @@ from converters.pytest_plugin.options import (
     BACKENDS,
     asked,
     at,
-    in_our_options,
     placed,
 )
+from converters.wording import PYTEST, speaking
 from vit_config import ConfigError
 from vit_config.weights import count_parameters
 
@@ -146,18 +146,21 @@ def start(config: pytest.Config) -> Work:
         "inputs": [at(config, path) for path in config.getoption("parity_input") or ()],
     }
     try:
-        reading = {
-            "from_dialect": config.getoption("parity_dialect"),
-            "prefix": config.getoption("parity_prefix"),
-            "config": placed(config, "config"),
-            "preset": config.getoption("parity_preset"),
-            "changes": parse_changes(config.getoption("parity_set") or []),
-        }
-        read_criteria(running.get("criteria"))
-        found = "" if hasattr(config, "workerinput") else _opened(source, reading)
+        with speaking(PYTEST):
+            reading = {
+                "from_dialect": config.getoption("parity_dialect"),
+                "prefix": config.getoption("parity_prefix"),
+                "config": placed(config, "config"),
+                "preset": config.getoption("parity_preset"),
+                "changes": parse_changes(config.getoption("parity_set") or []),
+                "drop": tuple(config.getoption("parity_drop") or ()),
+                "head": config.getoption("parity_head"),
+                "base": placed(config, "base"),
+            }
+            read_criteria(running.get("criteria"))
+            found = "" if hasattr(config, "workerinput") else _opened(source, reading)
     except REFUSALS as error:
-        text = in_our_options(str(error))
-        raise pytest.UsageError(f"--parity-checkpoint: {text}") from None
+        raise pytest.UsageError(f"--parity-checkpoint: {error}") from None
     backends = chosen(config) or BACKENDS[:1]
     work = Work(source, reading, running, backends, _header(found, running, backends))
     config.add_cleanup(work.close)
@@ -172,8 +175,7 @@ def _opened(source: str, reading: dict[str, Any]) -> str:
         ConfigError: If its config describes no model.
         MissingExtraError: If something that it needs is not installed.
     """
-    named = dict(reading)
-    with open_source(source, Asked(named.pop("from_dialect"), **named)) as reader:
+    with open_source(source, Asked.by(**reading)) as reader:
         if check_tensors(reader, reader.plan(), casting=False):
             checked(reader)  # raises, and looks for the cause
         name = Path(source).name

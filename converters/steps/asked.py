@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from converters.arguments import check_flag, wrong
 from converters.engine import FLOATS
 from converters.errors import printable, refusal
+from converters.wording import Blank, option, options
 
 Size = int | str | Sequence[int]
 """`224`, `"224x256"`, `(32, 224, 224)`; one number is taken for every axis."""
@@ -64,34 +65,32 @@ class Steps:
             except TypeError:
                 number = None
             if number is None:
-                raise wrong(_option(name), value, "an integer")
+                raise wrong(name, value, "an integer")
             if number < low:
                 right = f"{low} or more would be right"
-                raise refusal(f"{_option(name)} {number}; {right}", kind="config")
+                raise refusal(f"{options(**{name: number})}; {right}", kind="config")
             object.__setattr__(self, name, number)  # numpy has integers of its own
-        check_flag(_option("fold"), self.fold)
+        check_flag("fold", self.fold)
         if self.inflate is None:
             for name in ("depth", "patch_depth", "inflate_axis"):
                 if getattr(self, name) is not None:
-                    text = f"{_option(name)} belongs to --inflate"
+                    text = f"{option(name)} belongs to {option('inflate')}"
                     raise refusal(text, kind="config")
         elif self.depth is None:
-            text = "--inflate needs --depth, the size of the new axis"
+            text = (
+                f"{option('inflate')} needs {option('depth')}, the size of the new axis"
+            )
             raise refusal(text, kind="config")
 
     def _choices(self, name: str, known: Sequence[object]) -> None:
         found = getattr(self, name)
         if found is not None and found not in known:
             words = ", ".join(map(str, known))
-            text = f"{_option(name)} {printable(found)}; known are {words}"
+            text = f"{options(**{name: printable(found)})}; known are {words}"
             raise refusal(text, kind="config")
 
 
-def _option(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
-
-
-def parse_size(size: Size, option: str, dims: int) -> tuple[int, ...]:
+def parse_size(size: Size, name: str, dims: int) -> tuple[int, ...]:
     """Reads a size and repeats a single number over the axes.
 
     Raises:
@@ -103,6 +102,7 @@ def parse_size(size: Size, option: str, dims: int) -> tuple[int, ...]:
     else:
         numbers = [*size] if isinstance(size, Sequence) else [size]
     shown = printable(size if isinstance(size, str) else numbers)
+    given = options(**{name: Blank(shown)})
     try:
         if any(isinstance(n, bool) for n in numbers):
             raise TypeError
@@ -113,13 +113,13 @@ def parse_size(size: Size, option: str, dims: int) -> tuple[int, ...]:
         lengths = ()
     if not lengths or min(lengths) < 1:
         example = "x".join(["224"] * dims)
-        text = f"--{option} {shown}; expected a size like 224 or {example}"
+        text = f"{given}; expected a size like 224 or {example}"
         raise refusal(text, kind="config")
     if len(lengths) == 1:
         lengths *= dims
     if len(lengths) != dims:
         raise refusal(
-            f"--{option} {shown} has {len(lengths)} axes; the model has {dims}",
+            f"{given} has {len(lengths)} axes; the model has {dims}",
             kind="config",
         )
     return lengths

@@ -14,6 +14,7 @@ import numpy as np
 
 from converters.engine import Array, Source
 from converters.steps.stage import Make, Stage
+from converters.wording import options
 from vit_config import ViTConfig
 
 KERNEL = "patch_embed.proj.weight"
@@ -107,8 +108,8 @@ def _summed(config: ViTConfig) -> dict[str, Make]:
 
     if not config.patch_bias:
         raise refusal(
-            "--in-chans 1: the norm before the patch projection has an offset, and the "
-            "projection no bias to take it",
+            f"{options(in_chans=1)}: the norm before the patch projection has an "
+            "offset, and the projection no bias to take it",
             kind="config",
         )
 

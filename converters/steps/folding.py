@@ -27,6 +27,7 @@ import numpy as np
 from converters.engine import Array, Source
 from converters.errors import ConversionError
 from converters.steps.stage import Make, Stage
+from converters.wording import options
 from vit_config import ViTConfig
 from vit_config.weights import weight_table
 
@@ -70,7 +71,8 @@ def fitted(
     hint = f"{refused.dialect} cannot hold this model, folded or not."
     if found is not None:
         names = ", ".join(stage.text for stage in found[1])
-        hint = f"--fold would make it fit: {names} (exact up to rounding only)."
+        fold = options(fold=True)
+        hint = f"{fold} would make it fit: {names} (exact up to rounding only)."
     raise ConversionError(refused.issues, dialect=refused.dialect, hint=hint)
 
 

@@ -17,6 +17,7 @@ from converters.engine import Array, Source
 from converters.errors import Issue, printable
 from converters.rules import ZERO, Plan
 from converters.steps.stage import Make, Stage
+from converters.wording import options
 from vit_config import ViTConfig
 from vit_config.init import initial
 from vit_config.sincos import sincos_table
@@ -116,9 +117,8 @@ def forgive(
                 forgiven |= sources
                 fresh |= set(step.targets)
         if not hits:
-            text = (
-                f"--allow-missing {printable(glob)}: no missing tensor has such a name"
-            )
+            given = options(allow_missing=printable(glob))
+            text = f"{given}: no missing tensor has such a name"
             unused.append(Issue("config", "", text))
     kept = [issue for issue in issues if issue.name not in forgiven]
     return kept + unused, fresh

@@ -15,6 +15,7 @@ from converters.steps.asked import Size, parse_size
 from converters.steps.channels import KERNEL
 from converters.steps.resample import resample_positions, resize_kernel
 from converters.steps.stage import Stage, size_text
+from converters.wording import option
 from vit_config import ConfigError, ViTConfig
 
 POSITIONS = "pos_embed"
@@ -31,14 +32,14 @@ def geometry(config: ViTConfig, patch: Size | None, image: Size | None) -> list[
     """
     dims = config.spatial_dims
     patches = (
-        config.patch_size if patch is None else parse_size(patch, "patch-size", dims)
+        config.patch_size if patch is None else parse_size(patch, "patch_size", dims)
     )
-    images = config.img_size if image is None else parse_size(image, "image-size", dims)
+    images = config.img_size if image is None else parse_size(image, "image_size", dims)
     try:
         after = config.replace(patch_size=patches, img_size=images)
     except ConfigError as error:
         lines = [line for line in error.problems if line.startswith("img_size: ")]
-        hint = "" if image is not None else "Give --image-size, too."
+        hint = "" if image is not None else f"Give {option('image_size')}, too."
         text = "; ".join(lines).replace("img_size: ", "") or str(error)
         raise refusal(f"the image size {text}", hint=hint, kind="config") from None
     stages = []
@@ -58,8 +59,8 @@ def _patch_size(config: ViTConfig, patch: tuple[int, ...]) -> Stage:
     """The kernel alone; the image grows with the patch until the next step."""
     if config.patch_norm == "dual":
         raise refusal(
-            "--patch-size: the patch is normalised pixel by pixel before the "
-            "projection, and such a norm cannot be resized",
+            f"{option('patch_size')}: the patch is normalised pixel by pixel before "
+            "the projection, and such a norm cannot be resized",
             kind="config",
         )
     rule = patch_rule(config)

@@ -22,6 +22,7 @@ from converters.engine import Array, Source
 from converters.errors import refusal
 from converters.steps.channels import KERNEL, OFFSET, SCALE
 from converters.steps.stage import Make, Stage
+from converters.wording import Blank, option, options
 from vit_config import ViTConfig
 
 POSITIONS = "pos_embed"
@@ -43,22 +44,24 @@ def inflate(
         ConversionError: If the model is for volumes already, or no patch depth follows.
     """
     if config.spatial_dims != 2:
-        raise refusal("--inflate: the model is 3D already", kind="config")
+        text = f"{option('inflate')}: the model is 3D already"
+        raise refusal(text, kind="config")
     square = len(set(config.patch_size)) == 1
     patch = patch or (config.patch_size[0] if square else 0)
     if not patch or depth % patch:
-        why = f"does not divide --depth {depth}" if patch else "is not square"
+        why = f"does not divide {options(depth=depth)}" if patch else "is not square"
         sides = "x".join(map(str, config.patch_size))
         raise refusal(
-            f"--inflate: the patch ({patch or sides}) {why}",
-            hint="Say how deep a patch is: --patch-depth N, a divisor of --depth.",
+            f"{option('inflate')}: the patch ({patch or sides}) {why}",
+            hint=f"Say how deep a patch is: {options(patch_depth=Blank('N'))}, a "
+            f"divisor of {option('depth')}.",
             kind="config",
         )
     dual = config.patch_norm == "dual"
     if dual and kind == "center":
         raise refusal(
-            "--inflate center: the patch is normalised over all its slices before the "
-            "projection, so the central one alone decides nothing; use mean",
+            f"{options(inflate='center')}: the patch is normalised over all its slices "
+            "before the projection, so the central one alone decides nothing; use mean",
             kind="config",
         )
 

@@ -17,6 +17,7 @@ from typing import Any
 from converters.errors import refusal
 from converters.steps.fresh import drawn
 from converters.steps.stage import Stage
+from converters.wording import Blank, options
 from vit_config import ViTConfig
 from vit_config.weights import weight_table
 
@@ -59,15 +60,17 @@ def output(config: ViTConfig, wanted: str, num_classes: int | None) -> Stage | N
     found = output_of(config)
     if num_classes is not None and (num_classes > 0) != (wanted == "logits"):
         needs = "needs a head" if wanted == "logits" else "has no head"
-        text = f"--num-classes {num_classes} with --output {wanted}, which {needs}"
+        classes, given = options(num_classes=num_classes), options(output=wanted)
+        text = f"{classes} with {given}, which {needs}"
         raise refusal(text, kind="config")
     if wanted == found or (wanted == "logits" and num_classes):
         return None
     if _ORDER.index(wanted) > _ORDER.index(found):
         lacks = "has no head" if wanted == "logits" else "does not pool"
-        hint = "--num-classes N draws a new one." if wanted == "logits" else ""
+        new = options(num_classes=Blank("N"))
+        hint = f"{new} draws a new one." if wanted == "logits" else ""
         raise refusal(
-            f"--output {wanted}: the model {lacks}, it returns {found}",
+            f"{options(output=wanted)}: the model {lacks}, it returns {found}",
             hint=hint,
             kind="config",
         )

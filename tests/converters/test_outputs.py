@@ -108,7 +108,7 @@ def test_a_process_that_fails_leaves_nothing(real, tmp_path, monkeypatch):
     write_canonical(tmp_path / "a.safetensors", CASES["classes"])
     with pytest.raises(ConversionError, match="no_such_worker") as error:
         converters.convert(tmp_path / "a.safetensors", tmp_path / "b.keras")
-    assert "--verify weights" in error.value.hint
+    assert 'verify="weights"' in error.value.hint
     assert files_in(tmp_path) == ["a.safetensors"]
 
 

@@ -48,7 +48,7 @@ def test_a_model_that_does_not_say_its_preprocessing_is_not_guessed(plain, tmp_p
     [
         ("x.safetensors", {"with_preprocessing": True}, "ends in .keras"),
         ("x.weights.h5", {"with_preprocessing": True}, "holds weights"),
-        ("x.keras", {"white": 1.0}, "--white is for --with-preprocessing"),
+        ("x.keras", {"white": 1.0}, "white= is for with_preprocessing="),
         ("x.keras", {"with_preprocessing": True, "white": 2.0}, "1.0 or 255.0"),
         ("x.keras", {"with_preprocessing": "no"}, "True or False"),
     ],

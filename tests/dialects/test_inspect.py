@@ -58,7 +58,7 @@ def test_what_a_file_says_is_shown_and_what_it_does_not_is_named(
         assert found.fields[name] == wanted[name], name
     (problem, advice) = found.unknown
     assert "num_heads" in problem and "img_size" in problem
-    assert "--set num_heads=" in advice and "--config FILE" in advice
+    assert "changes={" in advice and "config=FILE" in advice
     with pytest.raises(converters.ConversionError) as caught:
         converters.convert(path, tmp_path / "out.safetensors")
     assert problem in str(caught.value) and advice in str(caught.value)
@@ -71,7 +71,10 @@ def test_names_of_two_releases_are_not_guessed_between(tmp_path: Path) -> None:
     path = real_file(tmp_path / "x.safetensors", listing)
     found = converters.inspect(path)
     problem, advice = found.unknown
-    assert "lucidrains@vit_3d; lucidrains@vit_3d-1.5" in problem and "--from" in advice
+    assert (
+        "lucidrains@vit_3d; lucidrains@vit_3d-1.5" in problem
+        and "from_dialect=" in advice
+    )
     with pytest.raises(converters.ConversionError) as caught:
         converters.convert(path, tmp_path / "out.safetensors", config=listing.config)
     assert problem in str(caught.value)
@@ -158,7 +161,7 @@ def test_timm_names_stand_for_presets(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     save_file(fill_weights(config), path)
     advice = converters.inspect(path).unknown[1]
-    assert "--preset deit_tiny_patch16_224" in advice
+    assert 'preset="deit_tiny_patch16_224"' in advice
     found = converters.inspect(path, preset="deit_tiny_patch16_224.fb_in1k")
     assert found.config is not None and found.config.num_classes == 5
     assert found.config.num_heads == 3 and found.fingerprint
@@ -172,8 +175,8 @@ def test_weights_h5_is_read_with_a_config(tmp_path: Path) -> None:
     converters.convert(path, tmp_path / "x.weights.h5", config=config)
     found = converters.inspect(tmp_path / "x.weights.h5")
     assert found.config is None and found.tensors
-    assert "--config FILE or --preset NAME" in found.unknown[0]
+    assert "config=FILE or preset=NAME" in found.unknown[0]
     known = converters.inspect(tmp_path / "x.weights.h5", config=config)
     assert known.config == config and known.fingerprint
-    with pytest.raises(converters.ConversionError, match="--config FILE"):
+    with pytest.raises(converters.ConversionError, match="config=FILE"):
         converters.convert(tmp_path / "x.weights.h5", tmp_path / "y.safetensors")

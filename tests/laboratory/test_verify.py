@@ -160,7 +160,7 @@ def test_other_geometry_is_refused(tmp_path: Path) -> None:
     b = save(tmp_path / "b.keras", FLAT.replace(img_size=(24, 16), num_classes=3))
     with pytest.raises(ConversionError) as error:
         verify(a, b)
-    for words in ("img_size", "(24, 16)", "(16, 24)", "num_classes", "--image-size"):
+    for words in ("img_size", "(24, 16)", "(16, 24)", "num_classes", "image_size="):
         assert words in str(error.value)
 
 

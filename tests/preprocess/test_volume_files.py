@@ -201,7 +201,7 @@ def test_a_config_that_does_not_say_how_scans_lie_is_refused(name, tmp_path):
     with pytest.raises(ConfigError) as error:
         read_volume(path, config(in_chans=1, **{name: None}))
     (line,) = error.value.problems
-    assert line.startswith(f"data.{name}: not stated") and f"--set data.{name}=" in line
+    assert line.startswith(f"data.{name}: not stated") and f"data.{name}=" in line
 
 
 def test_clips_are_refused(tmp_path):
@@ -214,7 +214,7 @@ def test_another_spacing_is_refused_unless_resampling_is_stated(tmp_path):
     path = nifti(tmp_path / "a.nii", VALUES, np.diag([1.0, 1.5, 2.5, 1.0]))
     text = refused(path, spacing_mm=(1.0, 1.5, 2.0), spacing_mode=None)
     assert "voxels of 1 x 1.5 x 2.5 mm" in text and "1 x 1.5 x 2" in text
-    assert "--set data.spacing_mode=bilinear" in text
+    assert '{"data.spacing_mode": "bilinear"}' in text
     near = {"spacing_mm": (1.0, 1.5, 2.5009), "spacing_mode": None}
     assert read_volume(path, config(in_chans=1, **near)).values.shape == (9, 7, 5, 1)
 

@@ -202,7 +202,7 @@ def test_only_our_own_cards_are_written_anew(tmp_path):
     write_card(card, card_of_export(report(MODEL, "onnx")))
     check_card(card)
     card.write_text("mine")
-    with pytest.raises(ConversionError, match="--no-card"):
+    with pytest.raises(ConversionError, match="card=False"):
         check_card(card)
     assert card.read_text() == "mine"
 

@@ -126,9 +126,9 @@ def test_another_fingerprint_fails_unless_rounding_is_accepted(
 
 def test_what_an_artifact_decides_itself_is_refused(made):
     for options, name in (
-        ({"backends": ("torch",)}, "--backend"),
-        ({"dtype": "bfloat16"}, "--dtype"),
-        ({"pictures": []}, "--include-inputs"),
+        ({"backends": ("torch",)}, "backends="),
+        ({"dtype": "bfloat16"}, "dtype="),
+        ({"pictures": []}, "include_inputs="),
     ):
         with pytest.raises(ConversionError, match=name):
             verify(*made, **options)

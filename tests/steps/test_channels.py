@@ -105,5 +105,5 @@ def test_a_sum_too_large_for_its_type_is_refused(tmp_path):
 
 def test_no_channels_are_refused(tmp_path):
     source = write(tmp_path / "a.safetensors", CASES["vit"])
-    with pytest.raises(ConversionError, match="--in-chans 0; 1 or more"):
+    with pytest.raises(ConversionError, match="in_chans=0; 1 or more"):
         convert(source, tmp_path / "b.safetensors", in_chans=0)

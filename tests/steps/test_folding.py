@@ -112,7 +112,7 @@ def test_layer_scale_is_folded_only_when_allowed(tmp_path):
         convert(source, tmp_path / "b.safetensors", to_dialect="monai")
     assert "init_values" in str(error.value)
     assert error.value.hint == (
-        "--fold would make it fit: fold_layer_scale (exact up to rounding only)."
+        "fold=True would make it fit: fold_layer_scale (exact up to rounding only)."
     )
     assert not (tmp_path / "b.safetensors").exists()
     report, (before, after), made = exported(config, "monai", tmp_path, fold=True)

@@ -92,20 +92,20 @@ def test_without_a_table_only_the_config_changes(tmp_path):
         ({"image_size": (50, 32)}, "50 on axis 0 is not a multiple of patch_size 8"),
         ({"image_size": (48, 32, 32)}, "48, 32, 32] has 3 axes; the model has 2"),
         ({"image_size": "48x"}, "48x; expected a size like 224 or 224x224"),
-        ({"image_size": 32.5}, "--image-size .*32.5.*; expected a size like 224"),
+        ({"image_size": 32.5}, "image_size=.*32.5.*; expected a size like 224"),
         ({"image_size": (32, 16.5)}, "expected a size like 224 or 224x224"),
         (
             {"num_classes": 4, "seed": "1"},
-            "--seed: found '1'; an integer would be right",
+            "seed: found '1'; an integer would be right",
         ),
         (
             {"num_classes": 4, "seed": 1.5},
-            "--seed: found 1.5; an integer would be right",
+            "seed: found 1.5; an integer would be right",
         ),
-        ({"num_classes": True}, "--num-classes: found True; an integer would be right"),
+        ({"num_classes": True}, "num_classes: found True; an integer would be right"),
         ({"image_size": 0}, "expected a size like 224 or 224x224"),
         ({"patch_size": (8, 12)}, "32 on axis 1 is not a multiple of patch_size 12"),
-        ({"patch_size": -8}, "--patch-size .-8.; expected a size"),
+        ({"patch_size": -8}, "patch_size=.-8.; expected a size"),
     ],
 )
 def test_impossible_sizes_are_refused(options, words, tmp_path):
@@ -113,7 +113,7 @@ def test_impossible_sizes_are_refused(options, words, tmp_path):
     with pytest.raises(ConversionError, match=words) as error:
         convert(source, tmp_path / "b.safetensors", **options)
     assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
-    hint = "Give --image-size, too." if "12" in words else ""
+    hint = "Give image_size=, too." if "12" in words else ""
     assert error.value.hint == hint
 
 

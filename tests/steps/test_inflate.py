@@ -123,12 +123,12 @@ def test_size_and_channels_go_with_it(tmp_path):
     ("case", "options", "words"),
     [
         ("vit_3d", {"inflate": "mean", "depth": 8}, "3D already"),
-        ("vit", {"inflate": "mean"}, "--inflate needs --depth"),
+        ("vit", {"inflate": "mean"}, "inflate= needs depth="),
         ("vit", {"inflate": "mean", "depth": 8}, r"patch \(8x16\) is not square"),
         (
             "vit",
             {"inflate": "mean", "depth": 9, "patch_depth": 2},
-            r"patch \(2\) does not divide --depth 9",
+            r"patch \(2\) does not divide depth=9",
         ),
         ("vit", {"inflate": "sum", "depth": 8}, "known are mean, center"),
         (
@@ -136,10 +136,10 @@ def test_size_and_channels_go_with_it(tmp_path):
             {"inflate": "mean", "depth": 8, "inflate_axis": 3},
             "known are 0, 1, 2",
         ),
-        ("vit", {"depth": 8}, "--depth belongs to --inflate"),
-        ("vit", {"patch_depth": 8}, "--patch-depth belongs to --inflate"),
-        ("vit", {"inflate_axis": 0}, "--inflate-axis belongs to --inflate"),
-        ("vit", {"inflate": "mean", "depth": 0}, "--depth 0; 1 or more"),
+        ("vit", {"depth": 8}, "depth= belongs to inflate="),
+        ("vit", {"patch_depth": 8}, "patch_depth= belongs to inflate="),
+        ("vit", {"inflate_axis": 0}, "inflate_axis= belongs to inflate="),
+        ("vit", {"inflate": "mean", "depth": 0}, "depth=0; 1 or more"),
         (
             "dual_norm",
             {"inflate": "center", "depth": 8, "patch_depth": 2},

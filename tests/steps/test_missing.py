@@ -56,7 +56,7 @@ def test_what_is_missing_and_not_named_stays_an_error(tmp_path):
 
 @pytest.mark.parametrize("lacks", [(), ("norm.weight",)])
 def test_a_pattern_that_nothing_missing_has_is_an_error(lacks, tmp_path):
-    with pytest.raises(ConversionError, match=r"--allow-missing head\.\*: no missing"):
+    with pytest.raises(ConversionError, match=r'allow_missing="head\.\*": no missing'):
         run(tmp_path, CONFIG, without(*lacks), allow_missing=("head.*",))
     assert [path.name for path in tmp_path.iterdir()] == ["source.safetensors"]
 

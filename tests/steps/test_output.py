@@ -92,14 +92,14 @@ def test_what_the_file_is_already_is_no_step(tmp_path):
 @pytest.mark.parametrize(
     ("case", "options", "words", "hint"),
     [
-        ("pooled", {"output": "logits"}, "the model has no head", "--num-classes N"),
-        ("tokens", {"output": "logits"}, "the model has no head", "--num-classes N"),
+        ("pooled", {"output": "logits"}, "the model has no head", "num_classes=N"),
+        ("tokens", {"output": "logits"}, "the model has no head", "num_classes=N"),
         ("tokens", {"output": "pooled"}, "does not pool, it returns tokens", ""),
         ("vit", {"output": "features"}, "known are logits, pooled, tokens", ""),
         ("vit", {"output": "pooled", "num_classes": 4}, "which has no head", ""),
         ("vit", {"output": "logits", "num_classes": 0}, "which needs a head", ""),
-        ("vit", {"num_classes": -1}, "--num-classes -1; 0 or more", ""),
-        ("vit", {"num_classes": 4, "seed": -1}, "--seed -1; 0 or more", ""),
+        ("vit", {"num_classes": -1}, "num_classes=-1; 0 or more", ""),
+        ("vit", {"num_classes": 4, "seed": -1}, "seed=-1; 0 or more", ""),
     ],
 )
 def test_impossible_outputs_are_refused(case, options, words, hint, tmp_path):

@@ -13,6 +13,7 @@ from vit_config.config import ViTConfig
 from vit_config.data import DataConfig
 from vit_config.dialects.compare import differences
 from vit_config.errors import ConfigError
+from vit_config.wording import setting
 
 _ACTS = {"gelu_tanh": "gelu_pytorch_tanh"}
 _PROBLEMS = {
@@ -210,7 +211,8 @@ def write_data(config: ViTConfig) -> dict[str, Any] | None:
     else:
         line = (
             f"data.crop_mode: {data.crop_mode!r} for {height} x {width}; transformers "
-            "has no image processor for it; leave it out with --set data=null"
+            "has no image processor for it; leave it out with "
+            f"{setting({'data': None})}"
         )
         raise ConfigError([line], "Hugging Face preprocessor")
     return fields

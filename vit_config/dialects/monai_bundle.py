@@ -21,6 +21,7 @@ from vit_config.dialects.monai_processing import (
     without_volume,
 )
 from vit_config.errors import ConfigError
+from vit_config.wording import setting
 
 _NETS = "monai.networks.nets."
 _DECODERS: dict[str, tuple[set[str], dict[str, Any]]] = {
@@ -66,7 +67,7 @@ def read_bundle(
             problems += plane_problems(data)
             data = without_volume(data)
         if problems:
-            hint = "leave them out with --set data=null"
+            hint = f"leave them out with {setting({'data': None})}"
             raise ConfigError([f"{line}; {hint}" for line in problems], WHAT)
         fields["data"] = data or None
         fields |= said

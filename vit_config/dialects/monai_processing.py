@@ -23,6 +23,7 @@ from vit_config.dialects.monai_transforms import (
     check_reader,
 )
 from vit_config.errors import ConfigError
+from vit_config.wording import setting
 
 _PER_KEY = {
     # arguments of which a dictionary transform may have one for each of its keys
@@ -176,7 +177,7 @@ def problem_type(
         except ValueError as error:
             line = f"{transform.where} (Activations): {error}"
             raise ConfigError(
-                [f"{line}; leave it out with --set data=null"], WHAT
+                [f"{line}; leave it out with {setting({'data': None})}"], WHAT
             ) from None
         if given.get("softmax") is True:
             return {"problem_type": "single_label"}
@@ -236,7 +237,9 @@ def _transforms(
         if not isinstance(item, Mapping) or "_target_" not in item:
             if isinstance(item, str) and item.startswith("$"):
                 line = f"{where}: found {item!r}: Python code, which is not run"
-                raise ConfigError([f"{line}; leave it out with --set data=null"], WHAT)
+                raise ConfigError(
+                    [f"{line}; leave it out with {setting({'data': None})}"], WHAT
+                )
             continue
         if language.disabled(item, where):
             continue

@@ -174,8 +174,8 @@ def _nearest(config: ViTConfig, wanted: dict[str, Any]) -> tuple[str, dict[str, 
         said = ", ".join(f"{field}={value!r}" for field, value in reasons.items())
         line = (
             f"no name of timm {timm_names.table()['versions']['timm']} has {said}, and "
-            "JSON cannot say it; write a .safetensors with --to timm and make the "
-            "model in code"
+            "JSON cannot say it; write a .safetensors with timm's names and make "
+            "the model in code"
         )
         raise ConfigError([line], WHAT)
     _, _, _, name, odd = min(found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from converters.deploy.media.inputs import Entry, Input, InputReader, are_raw
 from converters.deploy.media.picture import quiet
 from converters.deploy.media.series import is_series
 from converters.deploy.running import Source, load
+from converters.dialects.asked import Asked, ConfigLike
 from converters.errors import ConversionError, named, printable, refusal
 from converters.extras import optional
 from converters.files.atomic import atomic, check_output
@@ -28,7 +29,6 @@ from vit_config import ViTConfig
 if TYPE_CHECKING:
     from torch.nn import Module
 
-    from converters.dialects.asked import ConfigLike
 
 PICTURE, ARRAYS = ".png", ".npz"
 
@@ -116,6 +116,9 @@ def attention(
     changes: Mapping[str, Any] | None = None,
     from_dialect: str | None = None,
     prefix: str | None = None,
+    drop: str | Sequence[str] = (),
+    head: str | None = None,
+    base: Source | None = None,
     backend: str | None = None,
     device: str = "cpu",
     force: bool = False,
@@ -138,6 +141,9 @@ def attention(
             of `data`.
         from_dialect: Whose names the source has; recognised if None.
         prefix: What stands before the model's names; found if None.
+        drop: As in `convert`.
+        head: As in `convert`.
+        base: As in `convert`.
         backend: Run the Keras twin on that backend. None: the torch twin, but Keras for
             a `.keras`.
         device: Of the torch twin: `"cpu"` or `"cuda"`.
@@ -159,11 +165,7 @@ def attention(
             raise ConversionError([problem])
         running = load(
             model,
-            config=config,
-            preset=preset,
-            changes=changes,
-            from_dialect=from_dialect,
-            prefix=prefix,
+            Asked.by(from_dialect, prefix, config, preset, changes, drop, head, base),
             backend=backend,
             device=device,
         )

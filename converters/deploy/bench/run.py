@@ -26,6 +26,7 @@ from converters.errors import refusal
 from converters.extras import optional, twin
 from converters.parity.inputs import seeded
 from converters.parity.process import BACKENDS, ProcessError, UnavailableProcessError
+from converters.wording import option
 from vit_config import ViTConfig
 
 if TYPE_CHECKING:
@@ -46,6 +47,9 @@ def bench(
     changes: Mapping[str, Any] | None = None,
     from_dialect: str | None = None,
     prefix: str | None = None,
+    drop: str | Sequence[str] = (),
+    head: str | None = None,
+    base: str | os.PathLike[str] | None = None,
     against: str | None = None,
     backends: Sequence[str] = (),
     artifacts: Sequence[str | os.PathLike[str]] = (),
@@ -67,6 +71,9 @@ def bench(
         changes: Fields that stand above config and preset.
         from_dialect: Whose names the source has; recognised if None.
         prefix: What stands before the model's names; found if None.
+        drop: As in `convert`.
+        head: As in `convert`.
+        base: As in `convert`.
         against: `"timm"`, `"transformers"`, `"monai"` or `"keras-hub"`: that library's
             own model of the same shape with the same weights. Ratios are of it.
         backends: Keras' backends. None named: all that are installed, but with
@@ -99,10 +106,8 @@ def bench(
         canonical = folder / "model.safetensors"
         if model is None:
             if preset is None or config is not None:
-                raise refusal(
-                    "a model is needed, or --preset alone for one with drawn weights",
-                    kind="config",
-                )
+                alone = f"{option('preset')} alone for one with drawn weights"
+                raise refusal(f"a model is needed, or {alone}", kind="config")
             title, found = preset, _drawn(canonical, preset, changes or {})
         else:
             title = origin_of(model).name
@@ -114,6 +119,9 @@ def bench(
                 changes=changes,
                 from_dialect=from_dialect,
                 prefix=prefix,
+                drop=drop,
+                head=head,
+                base=base,
                 with_preprocessing=False,
                 verify="none",
             ).config

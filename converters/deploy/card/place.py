@@ -7,6 +7,7 @@ from pathlib import Path
 
 from converters.errors import refusal
 from converters.files.atomic import atomic
+from converters.wording import options
 
 NAME = "README.md"
 MARK = "<!-- Written by vit-duet; it is written anew with the model. -->"
@@ -35,7 +36,8 @@ def check_card(card: Path) -> None:
         raise refusal(
             "is there, and was not written here",
             file=card,
-            hint="The card of the model would be written to it: move it, or --no-card.",
+            hint="The card of the model would be written to it: move it, or "
+            f"{options(card=False)}.",
         )
 
 

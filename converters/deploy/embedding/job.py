@@ -29,6 +29,7 @@ from converters.deploy.embedding.shards import (
 )
 from converters.errors import ConversionError, Issue, printable, refusal
 from converters.files.atomic import atomic, sync
+from converters.wording import options
 
 FILES, JOB = "files.jsonl", "embed.json"
 UNREADABLE, INDEX = "unreadable.jsonl", "index.jsonl"
@@ -158,7 +159,8 @@ class Job:
                 issues,
                 file=self.out,
                 hint="Found: what was begun. Expected: what is asked for now. Ask for "
-                "the same, begin anew with --force, or name another folder.",
+                f"the same, begin anew with {options(force=True)}, or name another "
+                "folder.",
             )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from converters.deploy.media import series
 from converters.deploy.media.inputs import EXPECTED, walk
 from converters.errors import ConversionError, Issue, refusal
+from converters.wording import options
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,5 +102,5 @@ def check_same(kept: Sequence[Listed], now: Sequence[Listed], out: Path) -> None
             issues,
             file=out,
             hint="The folder is not what it was when this was begun. Begin anew with "
-            "--force, or write to another folder.",
+            f"{options(force=True)}, or write to another folder.",
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -37,6 +37,7 @@ from converters.files import write
 from converters.files.atomic import check_space
 from converters.parity.archive import Arrays
 from converters.parity.process import ProcessError, Worker, require, started, write_job
+from converters.wording import options
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -72,6 +73,9 @@ def export(
     changes: Mapping[str, Any] | None = None,
     from_dialect: str | None = None,
     prefix: str | None = None,
+    drop: str | Sequence[str] = (),
+    head: str | None = None,
+    base: PathLike | None = None,
     tokens: bool = False,
     force: bool = False,
     card: bool = True,
@@ -95,6 +99,9 @@ def export(
         changes: Fields of our config, which stand above config and preset.
         from_dialect: Whose names the source has; recognised if None.
         prefix: What stands before the model's names in the source; found if None.
+        drop: As in `convert`.
+        head: As in `convert`.
+        base: As in `convert`.
         tokens: Give all tokens, too, besides the pooled vector and the head's output.
         force: Replace an artifact that exists.
         card: Write a model card, too: `README.md` in the folder, or beside a file
@@ -121,7 +128,7 @@ def export(
     if card and beside:
         check_card(card_beside(target))
     require({"torch": "torch", **NEEDED[format]})
-    asked = Asked(from_dialect, prefix, config, preset, changes or {})
+    asked = Asked.by(from_dialect, prefix, config, preset, changes, drop, head, base)
     tell("reading the model")
     with open_source(source, asked) as reader:
         found = checked(reader)
@@ -175,7 +182,7 @@ def _check_size(found: Checked, kind: Format, target: Path) -> None:
             f"{'this format' if kind != 'openvino' else 'ONNX, which it is made of,'} "
             "holds 2 GB at most",
             file=target,
-            hint="--format saved_model and torch have no such limit.",
+            hint=f"{options(format='saved_model')} and torch have no such limit.",
         )
     check_space(target.parent, nbytes + nbytes // 8)
 

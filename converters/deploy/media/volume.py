@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from converters.deploy.media.scan import ITK, NIFTI, Scan, open_scan
 from converters.errors import refusal
 from converters.extras import optional
+from converters.wording import options
 from vit_config import ConfigError, DataConfig, ViTConfig
 from vit_config.preprocess import WHAT
 from vit_config.preprocess_volume import axes_problems
@@ -141,8 +142,8 @@ def _spaced(
             f"voxels of {found} mm; data.spacing_mm is {asked}, and data.spacing_mode "
             "does not say how to resample",
             file=path,
-            hint="State it: --set data.spacing_mode=bilinear (or nearest), or "
-            "data.spacing_mode=keep without a spacing_mm.",
+            hint=f"State it: {options(changes={'data.spacing_mode': 'bilinear'})} (or "
+            "nearest), or data.spacing_mode=keep without a spacing_mm.",
         )
     axes = scan.affine[:3, :3] / np.array(there)
     shear = float(np.abs(axes.T @ axes - np.eye(3)).max())

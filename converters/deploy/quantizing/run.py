@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +69,9 @@ def quantize(
     changes: Mapping[str, Any] | None = None,
     from_dialect: str | None = None,
     prefix: str | None = None,
+    drop: str | Sequence[str] = (),
+    head: str | None = None,
+    base: str | os.PathLike[str] | None = None,
     inputs: PathLike | Iterable[PathLike] = (),
     backend: str | None = None,
     batch_size: int = 8,
@@ -94,6 +97,9 @@ def quantize(
         changes: Fields of our config, which stand above config and preset.
         from_dialect: Whose names the source has; recognised if None.
         prefix: What stands before the model's names in the source; found if None.
+        drop: As in `convert`.
+        head: As in `convert`.
+        base: As in `convert`.
         inputs: Files, folders and patterns on which outputs are compared, as `predict`
             takes them; without any it is seeded noise.
         backend: Keras' backend that runs the models; None: the installed one.
@@ -130,7 +136,7 @@ def quantize(
         backend = chosen_backend(backend)
     except ProcessError as error:
         raise refusal(str(error), kind="config") from None
-    asked = Asked(from_dialect, prefix, config, preset, changes or {})
+    asked = Asked.by(from_dialect, prefix, config, preset, changes, drop, head, base)
     tell("reading the model")
     with (
         open_source(source, asked) as reader,

@@ -21,6 +21,7 @@ from converters.parity.plan import Plan
 from converters.parity.process import ProcessError, require
 from converters.parity.run import Run, run_original
 from converters.parity.subject import judge_subject
+from converters.wording import option
 
 __all__ = ["check_exported", "check_options", "compare_stated"]
 
@@ -34,16 +35,16 @@ def check_options(options: Options) -> None:
         ConversionError: If something is set that it decides itself.
     """
     for name, value, only in (
-        ("--backend", options.backends, ()),
-        ("--keras-python", options.keras_python, None),
-        ("--device", options.device, "cpu"),
-        ("--dtype", options.dtype, "float32"),
-        ("--include-inputs", options.include_inputs, False),
+        ("backends", options.backends, ()),
+        ("keras_python", options.keras_python, None),
+        ("device", options.device, "cpu"),
+        ("dtype", options.dtype, "float32"),
+        ("include_inputs", options.include_inputs, False),
     ):
         if value != only:
             raise refusal(
-                f"{name} is not for exported and served models: they run by their own "
-                "runtime, in float32, and only their outputs are seen",
+                f"{option(name)} is not for exported and served models: they run by "
+                "their own runtime, in float32, and only their outputs are seen",
                 kind="config",
             )
 
