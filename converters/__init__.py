@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from converters.deploy.embedding.report import EmbedReport
     from converters.deploy.export.report import ExportReport
     from converters.deploy.export.run import export
+    from converters.deploy.media.volume import Volume
     from converters.deploy.predict import predict
     from converters.deploy.predictions import Predictions
     from converters.deploy.quantizing.report import QuantizationReport
     from converters.deploy.quantizing.run import quantize
+    from converters.deploy.scans import read_scan
     from converters.errors import ConversionError, Issue
     from converters.inspection import Inspection, inspect
     from converters.parity.assertion import assert_parity
@@ -43,6 +45,7 @@ __all__ = [
     "ParityReport",
     "Predictions",
     "QuantizationReport",
+    "Volume",
     "__version__",
     "assert_parity",
     "attention",
@@ -53,6 +56,7 @@ __all__ = [
     "inspect",
     "predict",
     "quantize",
+    "read_scan",
     "verify",
 ]
 
@@ -68,6 +72,7 @@ _HOMES = {
     "ParityReport": "parity.record",
     "Predictions": "deploy.predictions",
     "QuantizationReport": "deploy.quantizing.report",
+    "Volume": "deploy.media.volume",
     "assert_parity": "parity.assertion",
     "attention": "deploy.attending.run",
     "bench": "deploy.bench.run",
@@ -77,6 +82,7 @@ _HOMES = {
     "inspect": "inspection",
     "predict": "deploy.predict",
     "quantize": "deploy.quantizing.run",
+    "read_scan": "deploy.scans",
     "verify": "parity.verify",
 }
 

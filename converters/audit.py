@@ -25,11 +25,20 @@ def takes(config: ViTConfig, raw: Raw | None) -> str:
         size = ", ".join(map(str, config.img_size))
         return f"prepared, float (B, {size}, {chans})"
     if config.spatial_dims == 3:
-        return f"volumes as they are, (B, any, any, any, {chans})"
+        return f"volumes of any size, (B, any, any, any, {chans}), {lies(config)}"
     kinds = (
         "uint8" if raw.white is None else f"uint8, or float with white {raw.white:g}"
     )
     return f"images as they are, (B, any, any, {chans}), {kinds}"
+
+
+def lies(config: ViTConfig) -> str:
+    """How a scan has to lie for a 3D model that prepares it: `X, Y, Z in RAS`."""
+    data = config.data.model_dump(mode="json") if config.data else {}
+    text = f"{', '.join(data.get('axes') or ())} in {data.get('orientation')}"
+    if data.get("spacing_mode") != "keep" and data.get("spacing_mm"):
+        text += f", {' x '.join(f'{mm:g}' for mm in data['spacing_mm'])} mm"
+    return text
 
 
 def preprocessing(config: ViTConfig) -> str:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import json
+import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from converters import ConversionError, convert
+from converters import ConversionError, convert, predict
 from converters.deploy.card.place import beside, check_card, write_card
 from converters.deploy.card.text import card_of_export, client_call, serving_commands
 from converters.deploy.export.contents import FORMATS, Contents
@@ -20,6 +23,7 @@ from tests.cases import CASES
 from tests.export.common import LABELS, SCAN, needs, pictured, write_model
 from tests.fill import image
 
+ROOT = Path(__file__).resolve().parents[2]
 MODEL = pictured(
     labels=LABELS,
     source={
@@ -144,40 +148,156 @@ def test_commands_name_the_artifact_as_the_user_did():
     assert client_call(report(MODEL, "onnx")).endswith("/v1/models/m/metadata")
 
 
-def test_the_calls_of_a_model_of_volumes_work_as_they_are_printed(tmp_path):
+# ---- scans ------------------------------------------------------------------------
+
+LIES = {
+    "as the model takes it": (np.diag([1.0, 1.0, 2.0, 1.0]), ()),
+    "LPS": (np.diag([-1.0, -1.0, 2.0, 1.0]), ()),
+    "SLP": (np.array([[0, -1, 0, 3], [0, 0, -1, 7], [2, 0, 0, 5], [0, 0, 0, 1.0]]), ()),
+    "coarser": (np.diag([-1.3, 1.0, 3.1, 1.0]), ("other spacing",)),
+    "oblique": (
+        np.array([[1.2, -0.4, 0, 3], [0.5, 0.96, 0, 7], [0, 0, 2, 5], [0, 0, 0, 1.0]]),
+        ("other spacing",),
+    ),
+}
+"""Affines of scans, and whether nibabel alone may not read them."""
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory):
+    """A model of volumes, its card's lines, a scan for each of `LIES`, a server."""
     needs("torch", "uvicorn", "starlette", "nibabel")
     import nibabel
 
     from tests.serving.common import TwinModel, serving
 
-    config = CASES["vit_3d"].replace(data=SCAN, problem_type="single_label")
-    given = report(config, folder=tmp_path)
-    voxels = image((1, 1, *config.img_size))[0, 0] * 200
-    (tmp_path / "volume.raw").write_bytes(voxels.astype("<f4").tobytes())
-    scan = nibabel.Nifti1Image(voxels.astype(np.float32), np.eye(4))
-    nibabel.save(scan, tmp_path / "scan.nii.gz")
-    (lines,) = re.findall(r"or\n\n```python\n(.*?)```", card_of_export(given), re.S)
+    folder = tmp_path_factory.mktemp("scans")
+    data = {**SCAN, "spacing_mode": "bilinear"}
+    config = CASES["vit_3d"].replace(data=data, problem_type="single_label")
+    write_model(folder / "model.safetensors", config)
+    rng = np.random.default_rng(1)
+    for name, (affine, _) in LIES.items():
+        voxels = rng.integers(-300, 500, (19, 13, 9)).astype(np.int16)
+        scan = nibabel.Nifti1Image(voxels, affine)
+        scan.header.set_slope_inter(0.7, -11.0)
+        (folder / name).mkdir()
+        nibabel.save(scan, folder / name / "scan.nii.gz")
+        exported(folder / name / "served", config)
     model = TwinModel(config)
     model.name = "served"
     with serving(model) as url:
-        answers = []
-        calls = (["bash", "-c", client_call(given)], [sys.executable, "-c", lines])
-        for command in calls:
-            command[-1] = command[-1].replace("http://localhost:8501", url[:-17])
-            assert url in command[-1]
-            done = subprocess.run(
-                command, cwd=tmp_path, capture_output=True, text=True, check=True
-            )
-            answers.append(ast.literal_eval(done.stdout)["predictions"][0])
-    signature = {"volume_bytes": np.array([voxels.astype("<f4").tobytes()], object)}
-    signature |= {"dtype": np.array([b"float32"]), "shape": [[*voxels.shape, 1]]}
-    expected = model.call("serve_bytes", signature)
-    for answer in answers:
-        assert np.abs(answer["logits"] - expected["logits"][0]).max() < 1e-5
-    turned = np.ascontiguousarray(voxels[::-1]).astype("<f4").tobytes()
-    signature["volume_bytes"] = np.array([turned], object)
-    other = model.call("serve_bytes", signature)
-    assert np.abs(other["logits"] - expected["logits"]).max() > 1e-3
+        yield folder, report(config), url
+
+
+def exported(folder: Path, config) -> None:
+    """What a SavedModel's folder says of itself."""
+    (folder / "1" / "assets").mkdir(parents=True)
+    (folder / "1" / "saved_model.pb").touch()
+    facts = Contents(config, "saved_model", False, "f" * 64, "float32").facts_json()
+    (folder / "1" / "assets" / "vit_duet.json").write_text(facts)
+
+
+def lines_of(given: ExportReport, url: str) -> list[str]:
+    """Every call in Python on a model's card."""
+    card = card_of_export(given).replace("http://localhost:8501", url[:-17])
+    found = re.findall(r"or[^\n]*\n\n```python\n(.*?)```", card, re.S)
+    assert all(url in lines for lines in found)
+    return found
+
+
+def shell(given: ExportReport, url: str, folder: Path):
+    """What the call prints that `export` prints, as JSON."""
+    line = client_call(given).replace("http://localhost:8501", url[:-17])
+    line = line.replace("python3", shlex.quote(sys.executable), 1)
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        ["bash", "-c", line], cwd=folder, capture_output=True, check=True, env=env
+    )
+    return json.loads(done.stdout)["predictions"][0]
+
+
+def run(lines: str, capsys):
+    """What they print."""
+    exec(lines, {})
+    return ast.literal_eval(capsys.readouterr().out)["predictions"][0]
+
+
+def same(answer, folder: Path, scan: Path) -> None:
+    (expected,) = predict(folder / "model.safetensors", scan).items
+    assert np.abs(answer["logits"] - expected.outputs).max() < 1e-6
+    assert np.abs(answer["probabilities"] - expected.probabilities).max() < 1e-6
+
+
+@pytest.mark.parametrize("lies", LIES)
+def test_a_served_model_gives_a_scan_the_answer_that_predict_gives(
+    scans, lies, monkeypatch, capsys
+):
+    folder, given, url = scans
+    monkeypatch.chdir(folder / lies)
+    ours, plain = lines_of(given, url)
+    same(run(ours, capsys), folder, folder / lies / "scan.nii.gz")
+    if LIES[lies][1]:
+        with pytest.raises(SystemExit, match="mm; the model takes 1 x 1 x 2 mm"):
+            run(plain, capsys)
+    else:
+        same(run(plain, capsys), folder, folder / lies / "scan.nii.gz")
+
+
+def test_the_call_that_export_prints_sends_a_scan_as_predict_reads_it(scans):
+    folder, given, url = scans
+    for lies in ("SLP", "coarser"):
+        answer = shell(given, url, folder / lies)
+        same(answer, folder, folder / lies / "scan.nii.gz")
+
+
+def test_no_two_of_these_scans_have_one_answer(scans):
+    folder, _, _ = scans
+    model = folder / "model.safetensors"
+    found = predict(model, [folder / name / "scan.nii.gz" for name in LIES]).items
+    logits = np.stack([one.outputs for one in found])
+    apart = np.abs(logits[:, None] - logits[None]).max(-1)
+    assert apart[~np.eye(len(LIES), dtype=bool)].min() > 1e-3
+
+
+@pytest.mark.parametrize(
+    "affine, unit, words",
+    [
+        (None, "mm", "does not say how the scan lies"),
+        (np.diag([1.0, 1.0, 2.0, 1.0]), "meter", "not in mm"),
+    ],
+)
+def test_the_lines_without_vit_duet_refuse_what_predict_refuses(
+    scans, tmp_path, affine, unit, words, monkeypatch, capsys
+):
+    import nibabel
+
+    folder, given, url = scans
+    scan = nibabel.Nifti1Image(np.ones((5, 4, 3), np.int16), affine)
+    scan.header.set_xyzt_units(unit)
+    nibabel.save(scan, tmp_path / "scan.nii.gz")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match=words):
+        run(lines_of(given, url)[1], capsys)
+    assert predict(folder / "model.safetensors", "scan.nii.gz").failures
+
+
+def test_prepared_volumes_are_not_read_from_a_scan(tmp_path, capsys):
+    needs("torch", "uvicorn", "starlette")
+    from tests.serving.common import TwinModel, serving
+
+    config = CASES["vit_3d"]  # states nothing of its inputs
+    given = report(config, folder=tmp_path)
+    x = image((1, 1, *config.img_size))[0, 0, ..., None].astype("<f4")
+    (tmp_path / "prepared.raw").write_bytes(x.tobytes())
+    model = TwinModel(config, prepare=lambda voxels: np.moveaxis(voxels, -1, 0))
+    model.name = "served"
+    expected = model.call("serving_default", {"volumes": x[None]})["logits"][0]
+    with serving(model) as url:
+        (lines,) = lines_of(given, url)
+        exec(lines, {"x": x})
+        printed = ast.literal_eval(capsys.readouterr().out)["predictions"][0]
+        for answer in (shell(given, url, tmp_path), printed):
+            assert np.abs(answer["logits"] - expected).max() < 1e-6
 
 
 def test_the_lines_of_use_run_where_the_file_lies(tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ needs("tensorflow", "keras", "torch", "nibabel", "SimpleITK", "uvicorn", "starle
 import torch  # noqa: E402
 
 import torch_vit  # noqa: E402
+from converters import read_scan  # noqa: E402
 from tests.converters.cases import write_canonical  # noqa: E402
 from tests.predict.common import apart  # noqa: E402
 from tests.serving.common import post, refused  # noqa: E402
@@ -88,7 +90,7 @@ def place(tmp_path_factory) -> Path:
     asked = [f"--set={key}={json.dumps(value)}" for key, value in STATED.items()]
     inside = [folder / "m3d.safetensors", folder / "m3d.keras", "--with-preprocessing"]
     said = run("convert", *inside, *asked)
-    assert "volumes as they are" in said
+    assert "volumes of any size" in said and "X, Y, Z in RAS, 1.5 x 1.5 x 2 mm" in said
     (folder / "in").mkdir()
     nibabel = pytest.importorskip("nibabel")
     rng = np.random.default_rng(0)
@@ -173,9 +175,6 @@ def test_scans_are_predicted_embedded_and_looked_at(place, expected):
 
 
 def test_a_server_gives_scans_the_answers_that_predict_gives(place, expected):
-    from converters.deploy.media.volume import read_volume
-
-    stated = CONFIG.replace(data=DATA)
     out = place / "served"
     run("export", place / "m3d.keras", out, "--format", "saved_model")
     said = place / "said"
@@ -186,11 +185,23 @@ def test_a_server_gives_scans_the_answers_that_predict_gives(place, expected):
     try:
         from tests.serving.test_serve import until_served, url_of
 
-        url = url_of(until_served(process, said))
+        printed = until_served(process, said)
+        url = url_of(printed)
         one = {"signature_name": "serve_bytes"}
+        answers = {}
         for name in NAMES:
-            voxels = read_volume(place / "in" / name, stated).values
-            found = post(url, {**one, "instances": [row(voxels)]})["predictions"][0]
+            scan = read_scan(place / "in" / name, out)
+            (answers[name],) = post(url, {**one, "instances": [scan.instance()]})[
+                "predictions"
+            ]
+        shutil.copy(place / "in" / "b.nii.gz", place / "scan.nii.gz")
+        (line,) = (x for x in printed.splitlines() if x.startswith("try "))
+        line = line.removeprefix("try ").replace("python3", sys.executable, 1)
+        done = subprocess.run(
+            ["bash", "-c", line], cwd=place, env=env, capture_output=True, check=True
+        )
+        assert json.loads(done.stdout)["predictions"] == [answers["b.nii.gz"]]
+        for name, found in answers.items():
             for key, values in expected[name].items():
                 apart_by = apart(found[key], values) / np.abs(values).max()
                 assert apart_by < 2e-5, (name, key)

@@ -104,9 +104,7 @@ def card_of_conversion(report: ConversionReport) -> str:
         "its preprocessing inside, converted by vit-duet.",
         _section(
             "Use",
-            "```python\nimport keras_vit\n"
-            f"model = keras_vit.load_model({json.dumps(name)})\n"
-            "outputs = model(x)  # x: inputs as they are\n```",
+            f"```python\n{calls.keras(name, report.config, report.raw is not None)}```",
         ),
         _section("Inputs", inputs),
         _section("Preprocessing and origin", _audit(report.config)),
@@ -136,9 +134,7 @@ def card_of_quantization(report: QuantizationReport) -> str:
         "rounded weights cannot be turned back: keep the model it was made from.",
         _section(
             "Use",
-            "```python\nimport keras_vit\n"
-            f"model = keras_vit.load_model({json.dumps(name)})\n"
-            "outputs = model(x)\n```",
+            f"```python\n{calls.keras(name, report.config, report.raw is not None)}```",
         ),
         _section("Inputs", f"It takes {escaped(takes(report.config, report.raw))}."),
         _section("Against float32", table(("", "as measured"), rows)),
@@ -202,7 +198,8 @@ def serving_commands(report: ExportReport) -> list[str]:
 
 def client_call(report: ExportReport) -> str:
     """A call of it from a shell."""
-    return calls.curl(calls.URL.format(name=_name(report)), _inputs(report))
+    url = calls.URL.format(name=_name(report))
+    return calls.curl(url, _inputs(report), str(report.target), report.config)
 
 
 def _serving(report: ExportReport) -> str:
@@ -211,11 +208,17 @@ def _serving(report: ExportReport) -> str:
     if report.format == "saved_model":
         lines.insert(0, calls.docker(target, _name(report)))
     url = calls.URL.format(name=_name(report))
-    return (
+    given = (url, _inputs(report), target, report.config)
+    text = (
         "One of\n\n```bash\n" + "\n# or\n".join(lines) + "\n```\n\nthen\n\n```bash\n"
-        f"{calls.curl(url, _inputs(report))}\n```\n\nor\n\n```python\n"
-        f"{calls.python(url, _inputs(report))}```"
+        f"{calls.curl(*given)}\n```\n\nor\n\n```python\n{calls.python(*given)}```"
     )
+    if report.format == "saved_model" and calls.takes_scans(report.config):
+        text += (
+            "\n\nor without vit-duet, for a NIfTI file of the model's spacing\n\n"
+            f"```python\n{calls.nibabel(url, report.config)}```"
+        )
+    return text
 
 
 def _name(report: ExportReport) -> str:

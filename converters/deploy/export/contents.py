@@ -10,6 +10,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from converters.audit import lies
 from converters.deploy.meaning import probability
 from converters.version import producer
 from vit_config import ConfigError, ViTConfig
@@ -236,19 +237,9 @@ class Contents:
         if self.no_preprocessing:
             says = f"not inside: the bytes are of prepared volumes, {self.input_shape}"
             return Signature(SERVE_BYTES, takes, gives, False, says)
-        return Signature(SERVE_BYTES, takes, gives, True, self._scans())
-
-    def _scans(self) -> str:
-        """What is done to a scan inside, and what is not."""
-        data = self.config.data
-        stated = data.model_dump(mode="json") if data is not None else {}
-        axes = ", ".join(stated["axes"])
-        says = f"inside: intensity and size; before: turn the scan to {axes} in "
-        says += f"{stated['orientation']}"
-        if stated["spacing_mode"] != "keep" and stated["spacing_mm"]:
-            spacing = " x ".join(f"{mm:g}" for mm in stated["spacing_mm"])
-            says += f", {spacing} mm"
-        return says
+        says = "inside: intensity and size; before: turn the scan to "
+        says += lies(self.config)
+        return Signature(SERVE_BYTES, takes, gives, True, says)
 
     def notes(self) -> tuple[str, ...]:
         """What a user has to know, one sentence each."""

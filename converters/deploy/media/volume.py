@@ -20,6 +20,7 @@ the new spacing away. Here a scan is the same from every file.
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,11 +53,31 @@ class Volume:
 
     Attributes:
         values: float32 (*spatial, C), in the scan's units.
+        affine: (4, 4), from voxels of `values` to millimetres in RAS, as in NIfTI.
         notes: What was done that the user may not expect.
     """
 
     values: NDArray[np.float32]
+    affine: NDArray[np.float64]
     notes: tuple[str, ...] = ()
+
+    @property
+    def spacing_mm(self) -> tuple[float, ...]:
+        """Millimetres from voxel to voxel along each axis."""
+        return _spacing(self.affine)
+
+    def instance(self) -> dict[str, Any]:
+        """One row of a call of `serve_bytes`, as JSON types.
+
+        `{"signature_name": "serve_bytes", "instances": [volume.instance()]}` is the
+        body of a request to a served model.
+        """
+        raw = np.ascontiguousarray(self.values, "<f4").tobytes()
+        return {
+            "volume_bytes": {"b64": base64.b64encode(raw).decode()},
+            "dtype": "float32",
+            "shape": list(self.values.shape),
+        }
 
 
 def read_volume(path: Path, config: ViTConfig, extra: str = "predict") -> Volume:
@@ -85,8 +106,9 @@ def read_volume(path: Path, config: ViTConfig, extra: str = "predict") -> Volume
             hint="Write the orientation into it, if it is known.",
         )
     turned, notes = turn(found, str(data.orientation), path, extra)
-    values, more = _spaced(turned, data, path)
-    return Volume(np.ascontiguousarray(values, np.float32), (*notes, *more))
+    spaced, more = _spaced(turned, data, path)
+    values = np.ascontiguousarray(spaced.values, np.float32)
+    return Volume(values, spaced.affine, (*notes, *more))
 
 
 def turn(
@@ -123,19 +145,21 @@ def turn(
 
 def spacing_of(scan: Scan) -> tuple[float, ...]:
     """Millimetres from voxel to voxel along each axis."""
-    return tuple(np.linalg.norm(scan.affine[:3, :3], axis=0).tolist())
+    return _spacing(scan.affine)
 
 
-def _spaced(
-    scan: Scan, data: DataConfig, path: Path
-) -> tuple[NDArray[np.float32], list[str]]:
-    """The values with the config's spacing."""
+def _spacing(affine: NDArray[np.float64]) -> tuple[float, ...]:
+    return tuple(np.linalg.norm(affine[:3, :3], axis=0).tolist())
+
+
+def _spaced(scan: Scan, data: DataConfig, path: Path) -> tuple[Scan, list[str]]:
+    """The scan with the config's spacing, and what was done."""
     wanted, there = data.spacing_mm, spacing_of(scan)
     if wanted is None or data.spacing_mode == "keep":
-        return scan.values, []
+        return scan, []
     near = [abs(a - b) <= NEAR_MM for a, b in zip(there, wanted, strict=True)]
     if all(near):
-        return scan.values, []
+        return scan, []
     found, asked = (" x ".join(f"{mm:g}" for mm in size) for size in (there, wanted))
     if data.spacing_mode is None:
         raise refusal(
@@ -155,22 +179,27 @@ def _spaced(
         )
     oblique = bool((np.sort(np.abs(axes), axis=0)[:2] > STRAIGHT).any())
     values: NDArray[Any] = scan.values.astype(np.float64)
+    placed = np.eye(4)  # from new voxels to the old ones
     for axis, (old, new) in enumerate(zip(there, wanted, strict=True)):
-        if not near[axis]:
-            values = _resampled(values, axis, new / old, oblique, data.spacing_mode)
-    return values.astype(np.float32), [f"resampled from {found} mm to {asked} mm"]
+        if near[axis]:
+            continue
+        step, last = new / old, values.shape[axis] - 1
+        count = round(last / step + 1)
+        start = (last + 1 - count * step) / 2 if oblique else 0.0
+        placed[axis, axis], placed[axis, 3] = step, start
+        places = np.clip(start + np.arange(count) * step, 0, last)
+        values = _taken(values, axis, places, data.spacing_mode)
+    done = Scan(values.astype(np.float32), scan.affine @ placed)
+    return done, [f"resampled from {found} mm to {asked} mm"]
 
 
-def _resampled(
-    values: NDArray[np.float64], axis: int, step: float, middle: bool, mode: str
+def _taken(
+    values: NDArray[np.float64], axis: int, places: NDArray[np.float64], mode: str
 ) -> NDArray[np.float64]:
-    """One axis at every `step` voxels, from its first one or around its middle."""
-    last = values.shape[axis] - 1
-    count = round(last / step + 1)
-    start = (last + 1 - count * step) / 2 if middle else 0.0
-    places = np.clip(start + np.arange(count) * step, 0, last)
+    """The values at places along one axis, in voxels, none beyond its ends."""
     if mode == "nearest":
         return values.take(np.rint(places).astype(int), axis)
+    last = values.shape[axis] - 1
     lower = np.floor(places).astype(int)
     part = (places - lower).reshape([-1 if i == axis else 1 for i in range(4)])
     below = values.take(lower, axis)

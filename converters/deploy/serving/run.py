@@ -14,6 +14,7 @@ from converters.deploy.serving.client import LOCAL
 from converters.deploy.serving.model import ServedArtifact
 from converters.errors import named, refusal
 from converters.extras import optional
+from vit_config import ViTConfig
 
 HOST, PORT = "127.0.0.1", 8501
 """TensorFlow Serving's port for REST."""
@@ -74,7 +75,7 @@ def serve(
         )
         listening.listen()  # a call that comes before the server runs waits
         if ready is not None:
-            ready(_words(url, model, host))
+            ready(_words(url, model, host, os.fspath(artifact)))
         uvicorn.Server(config).run(sockets=[listening])
 
 
@@ -104,7 +105,7 @@ def _in_url(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _words(url: str, model: ServedArtifact, host: str) -> str:
+def _words(url: str, model: ServedArtifact, host: str, artifact: str) -> str:
     from converters.deploy.serving.calls import curl
 
     lines = [f"serving {model.name} ({NAMES[model.kind]}) at {url}"]
@@ -114,5 +115,7 @@ def _words(url: str, model: ServedArtifact, host: str) -> str:
         name: {key: tensor.shape for key, tensor in one.inputs.items()}
         for name, one in model.signatures.items()
     }
-    call = curl(url, takes)
+    config = model.facts.get("config")
+    stated = ViTConfig.from_dict(config) if config else None
+    call = curl(url, takes, artifact, stated)
     return "\n".join([*lines, f"try      {call}", "stop     Ctrl-C"])
