@@ -22,7 +22,7 @@ Whatever folds, drops or computes is no row of a table, but a named step outside
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -87,6 +87,10 @@ def _nothing(known: Mapping[str, Any]) -> Mapping[str, Any]:
     return {}
 
 
+def _no_variant(name: str) -> None:
+    return None
+
+
 @dataclass(frozen=True)
 class Variant:
     """One way of naming.
@@ -107,6 +111,8 @@ class Variant:
             the file must not stand here.
         follows: Fields that follow in this library from others, which only the caller
             knows: what its mean is taken over, once it is known that it is a mean.
+        output: Fields of what the library's own `forward` returns, `global_pool`; they
+            count where the caller says nothing else.
         unsure: What a config leaves open about a file that names and shapes do not
             tell either; one line each. Reading is refused then.
         drops: Tensors that a file may hold and no model reads, each with the reason.
@@ -126,6 +132,10 @@ class Variant:
         export: Whether files can be written in it.
         told: Whether files are read in it only where the caller names it: its names
             are another variant's, and what it `says` is not in the file.
+        family: The variant that stands for this one and its like where no number is
+            given, `"facebook@dinov2+chunked"`; an empty text: none does.
+        numbered: The variant of the same family whose numbers the names of a file have
+            (without prefix).
     """
 
     name: str
@@ -137,6 +147,7 @@ class Variant:
     follows: Callable[[Mapping[str, Any]], Mapping[str, Any]] = field(
         default=_nothing, repr=False
     )
+    output: Mapping[str, Any] = field(default_factory=dict, repr=False)
     unsure: Callable[[ViTConfig], Iterable[str]] = field(default=_any_model, repr=False)
     drops: Callable[[ViTConfig], Mapping[str, str]] = field(
         default=_no_drops, repr=False
@@ -154,6 +165,10 @@ class Variant:
     outside: Mapping[str, str] = field(default_factory=dict, repr=False)
     export: bool = True
     told: bool = False
+    family: str = ""
+    numbered: Callable[[Collection[str]], Variant] | None = field(
+        default=None, repr=False
+    )
 
     def plan(self, config: ViTConfig, prefix: str = "") -> Plan:
         """From the names in a file, which may stand behind a prefix, to canonical."""
@@ -198,6 +213,7 @@ class Dialect:
             or an empty text.
         layout: What the layout is called that no variant's name says, `"conv"` of
             `"monai@1.6"`.
+        generated: The variant of a name that is not listed, for families with numbers.
     """
 
     name: str
@@ -205,6 +221,12 @@ class Dialect:
     variants: tuple[Variant, ...]
     config: str = ""
     layout: str = ""
+    generated: Callable[[str], Variant | None] = field(default=_no_variant, repr=False)
+
+    def named(self, name: str) -> Variant | None:
+        """The variant of that very name, listed or generated."""
+        listed = (variant for variant in self.variants if variant.name == name)
+        return next(listed, None) or self.generated(name)
 
     def matching(self, spec: str) -> tuple[Variant, ...]:
         """The variants that `"monai"`, `"monai@1.3"` or `"hf-vit@4"` mean, best first.
@@ -217,10 +239,10 @@ class Dialect:
             return ()
         if "@" not in spec:
             return self.variants
-        exact = tuple(v for v in self.variants if v.name == spec)
+        exact = self.named(spec)
         release, layout = _release(wanted)
-        if exact and (layout or not release):
-            return exact
+        if exact is not None and (layout or not release):
+            return (exact,)
         older = [
             (*_release(variant.name.partition("@")[2]), variant)
             for variant in self.variants

@@ -56,7 +56,7 @@ def complete(variant: Variant, shapes: Shapes, given: Given, file: Any) -> ViTCo
     known = with_changes(known, given.changes)
     says = {**says, **variant.follows({**says, **known})}
     _compare(_told(says, known, given), known, variant, file, None)
-    fields = with_axes({**says, **known})
+    fields = with_axes({**variant.output, **says, **known})
     _flat_channels(fields, variant, shapes, file)
     _head_width(fields, variant, shapes)
     missing = [name for name in UNSEEN if name not in fields]

@@ -1,9 +1,10 @@
 """Facebook's own `.pth` files: what differs from timm's names.
 
 DINOv2 has `register_tokens` and a `mask_token` that only training reads; its gated MLP
-is `w12` and `w3`; training checkpoints keep the blocks in four chunks. 3DINO is the
-same for volumes. DeiT-3 calls the layer scale `gamma_1` and `gamma_2`. MAE's
-pre-training files hold a decoder.
+is `w12` and `w3`; training checkpoints keep the blocks in chunks, of `depth //
+block_chunks` blocks each and the last of the rest: `+chunked` is four, as most of them
+have, `+chunked1` another number. 3DINO is the same for volumes. DeiT-3 calls the layer
+scale `gamma_1` and `gamma_2`. MAE's pre-training files hold a decoder.
 
 The other files (DINO, DeiT, fine-tuned MAE, I-JEPA, V-JEPA) have timm's names and are
 read as such. Whoever names the variant (`--from facebook@dino`) need not say what all
@@ -12,7 +13,8 @@ of these models share: epsilon, activation, and how positions are resampled.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from converters.dialects import demands, timm
@@ -64,26 +66,50 @@ _HEAD = "projection head of the self-supervised training"
 _HEADS = dict.fromkeys(("dino_head.", "ibot_head.", *timm.DINO_HEAD), _HEAD)
 
 
-def _dinov2_variant(gated: bool, chunked: bool) -> Variant:
-    words = ["dinov2", *["swiglu"] * gated, *["chunked"] * chunked]
-    name = f"facebook@{'+'.join(words)}"
+USUAL_CHUNKS = 4
+_CHUNKED = re.compile(r"facebook@dinov2(\+swiglu)?\+chunked([1-9]\d{0,2})")
+
+
+def _dinov2_variant(gated: bool, chunks: int = 0) -> Variant:
+    """Args: the number that `block_chunks` was, 0 for blocks that are in none."""
+    words = ["dinov2", *["swiglu"] * gated, *["chunked"] * bool(chunks)]
+    family = f"facebook@{'+'.join(words)}"
+    name = family if chunks in (0, USUAL_CHUNKS) else f"{family}{chunks}"
     fc1 = "w12" if gated else "fc1"
-    block = "blocks.0.0" if chunked else "blocks.0"
+    block = "blocks.0.0" if chunks else "blocks.0"
     names = {f"{block}.attn.qkv.weight", f"{block}.mlp.{fc1}.weight", "mask_token"}
     return Variant(
         name,
-        Table(name, renamed(_names(gated, chunked)), chunks=4 if chunked else 1),
+        Table(name, renamed(_names(gated, chunks > 0)), chunks=max(chunks, 1)),
         frozenset(names | {PATCHES}),
         frozenset({"decoder_embed.weight", "rope_embed.periods", "storage_tokens"}),
         says=_dinov2,
+        output={"global_pool": "token"},
         drops=_drops,
         fills=lambda config: {"mask_token": Fill((1, config.embed_dim))},
-        holds=lambda config: _dinov2_holds(config, gated, chunked),
+        holds=lambda config: _dinov2_holds(config, gated, chunks),
         around=_HEADS,
+        family=family if chunks else "",
+        numbered=(lambda names: _in_chunks(gated, names)) if chunks else None,
     )
 
 
-def _dinov2_holds(config: ViTConfig, gated: bool, chunked: bool) -> Iterator[str]:
+def _in_chunks(gated: bool, names: Collection[str]) -> Variant:
+    """The variant with as many chunks as a file has, by its first one's blocks."""
+    norms = [name for name in names if _NORM.fullmatch(name)]
+    first = sum(name.startswith("blocks.0.") for name in norms)
+    return _dinov2_variant(gated, len(norms) // max(first, 1) or USUAL_CHUNKS)
+
+
+_NORM = re.compile(r"blocks\.\d+\.\d+\.norm1\.weight")
+
+
+def _generated(name: str) -> Variant | None:
+    found = _CHUNKED.fullmatch(name)
+    return _dinov2_variant(bool(found[1]), int(found[2])) if found else None
+
+
+def _dinov2_holds(config: ViTConfig, gated: bool, chunks: int) -> Iterator[str]:
     yield from (line for line in _shared(config) if not line.startswith("spatial"))
     if config.spatial_dims == 3 and config.reg_tokens:
         yield f"reg_tokens: {config.reg_tokens}; 3DINO has none"
@@ -95,8 +121,8 @@ def _dinov2_holds(config: ViTConfig, gated: bool, chunked: bool) -> Iterator[str
         yield "class_token: DINOv2 has one, no distillation token and no pre_norm"
     if config.num_pos_tokens != config.num_patches + 1:
         yield f"pos_embed_tokens: {config.pos_embed_tokens!r}; DINOv2's is 'cls'"
-    if chunked and config.depth % 4:
-        yield f"depth: {config.depth}; not to be divided into four chunks"
+    if config.depth < chunks:
+        yield f"depth: {config.depth}; too few for {chunks} chunks"
 
 
 def _deit3_holds(config: ViTConfig) -> Iterator[str]:
@@ -202,8 +228,8 @@ FACEBOOK = Dialect(
     "Facebook's DINO, DINOv2, DeiT, MAE, I-JEPA and V-JEPA; 3DINO",
     (
         *(
-            _dinov2_variant(gated, chunked)
-            for chunked in (False, True)
+            _dinov2_variant(gated, chunks)
+            for chunks in (0, USUAL_CHUNKS)
             for gated in (False, True)
         ),
         Variant(
@@ -243,6 +269,7 @@ FACEBOOK = Dialect(
             _jepa_holds(3),
         ),
     ),
+    generated=_generated,
 )
 
 DIALECTS = (FACEBOOK,)

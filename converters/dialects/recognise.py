@@ -129,7 +129,7 @@ def matches(
                 continue
             asked = [prefix] if prefix is not None else _prefixes(known, variant)
             found += [
-                Match(dialect, variant, start)
+                Match(dialect, _numbered(variant, known, start), start)
                 for start in asked
                 if all(start + name in known for name in variant.signature)
                 and not any(start + name in known for name in variant.absent)
@@ -143,6 +143,14 @@ def matches(
         for match, proof in zip(found, proofs, strict=True)
         if not any(proof < other for other in proofs)
     ]
+
+
+def _numbered(variant: Variant, names: set[str], start: str) -> Variant:
+    """The variant, with the numbers that the names have behind the prefix."""
+    if variant.numbered is None:
+        return variant
+    own = {name.removeprefix(start) for name in names if name.startswith(start)}
+    return variant.numbered(own)
 
 
 def _shapes_fit(names: Collection[str], variant: Variant, start: str) -> bool:

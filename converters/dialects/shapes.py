@@ -13,6 +13,7 @@ Dims = tuple[int | None, ...]
 """A shape; None for an axis that does not follow without a config."""
 
 _MAX_DEPTH = 1000
+_MAX_CHUNKS = 200
 _GROUP = re.compile(r"\([^()]*\)|[^\s()]+")
 
 
@@ -51,7 +52,7 @@ def _filled(name: str, marks: Mapping[str, int], shapes: Shapes) -> str:
         name = name.replace(mark, str(number))
     if CHUNK not in name:
         return name
-    chunks = (name.replace(CHUNK, str(chunk)) for chunk in range(64))
+    chunks = (name.replace(CHUNK, str(chunk)) for chunk in range(_MAX_CHUNKS))
     return next((chunk for chunk in chunks if chunk in shapes), name)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from converters.dialects import NAMES, find, load, unknown
-from converters.dialects.base import Variant
+from converters.dialects.base import Dialect, Variant
 from converters.errors import ConversionError, Issue, refusal
 from vit_config import ViTConfig
 
@@ -45,11 +45,12 @@ def target_variant(spec: str, config: ViTConfig, in_files: bool = False) -> Vari
     Raises:
         ConversionError: If none can hold the config, with every reason.
     """
-    _, variants = find(spec)
+    dialect, variants = find(spec)
     variants = tuple(v for v in variants if v.export) or variants
     if in_files:
         variants = tuple(v for v in variants if not _in_memory(v.name)) or variants
     came = (config.source.dialect if config.source else None) or ""
+    variants = _numbered_as(came, dialect, variants)
 
     def distance(variant: Variant) -> tuple[bool, bool]:
         return variant.name != came, _layout(variant.name) != _layout(came)
@@ -70,6 +71,16 @@ def target_variant(spec: str, config: ViTConfig, in_files: bool = False) -> Vari
     raise ConversionError(
         issues, dialect=name, hint=f"{name} cannot hold this model; nothing is folded."
     )
+
+
+def _numbered_as(
+    came: str, dialect: Dialect, variants: tuple[Variant, ...]
+) -> tuple[Variant, ...]:
+    """The source's own variant before those that stand for all its family."""
+    own = dialect.named(came)
+    if own is None or own in variants or own.family not in {v.name for v in variants}:
+        return variants
+    return (own, *variants)
 
 
 def _layout(name: str) -> frozenset[str]:
