@@ -16,7 +16,7 @@ from converters.deploy.card.place import beside, check_card, write_card
 from converters.dialects.asked import Asked
 from converters.dialects.folders import parts_of
 from converters.dialects.opening import open_source, path_of
-from converters.errors import refusal
+from converters.errors import named, refusal
 from converters.files.atomic import check_output
 from converters.files.folder import check_folder
 from converters.folders import FOLDERS, KERAS_FOLDER, check_target, save_folder
@@ -44,6 +44,7 @@ ConfigLike = ViTConfig | Mapping[str, Any] | PathLike
 _PASSES = 3  # check, write, prove
 
 
+@named("conversion", unwritten=True)
 def convert(
     source: PathLike | Module,
     target: PathLike,

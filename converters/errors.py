@@ -65,7 +65,7 @@ class Issue:
 
 
 class ConversionError(ValueError):
-    """A conversion that was refused; nothing was written.
+    """A conversion, or other work on a model, that was refused.
 
     Args:
         issues: Every problem found.
@@ -76,9 +76,11 @@ class ConversionError(ValueError):
 
     Attributes:
         what: What was refused; said where there is no file.
+        unwritten: Whether to say that nothing was written: of what would have written.
     """
 
     what = "conversion"
+    unwritten = False
 
     def __init__(
         self,
@@ -118,7 +120,8 @@ class ConversionError(ValueError):
         if self.dialect:
             where += f" ({self.dialect})"
         plural = "s" if count != 1 else ""
-        lines = [f"{where}: {count} problem{plural}, nothing written"]
+        written = ", nothing written" if self.unwritten else ""
+        lines = [f"{where}: {count} problem{plural}{written}"]
         lines += [f"  {line}" for line in _screen(fold(self.issues))]
         lines += [f"Likely cause: {cause}" for cause in self.causes[:2]]
         if self.hint:
@@ -127,12 +130,17 @@ class ConversionError(ValueError):
 
 
 @contextmanager
-def named(what: str) -> Iterator[None]:
-    """Says of refusals what was refused, if it is no conversion."""
+def named(what: str, unwritten: bool = False) -> Iterator[None]:
+    """Says of refusals what was refused; of calls in calls, the outermost one counts.
+
+    Args:
+        what: The work, as a noun.
+        unwritten: Whether it writes, and leaves nothing behind where it is refused.
+    """
     try:
         yield
     except ConversionError as error:
-        error.what = what
+        error.what, error.unwritten = what, unwritten
         raise
 
 

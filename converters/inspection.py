@@ -21,7 +21,7 @@ from converters.dialects.opening import (
 from converters.dialects.partial import Partial, partial
 from converters.dialects.reading import RawFile
 from converters.engine import Pipe, Source, TensorInfo, Watched, fingerprint
-from converters.errors import ConversionError, Issue, fold, printable
+from converters.errors import ConversionError, Issue, fold, named, printable
 from converters.files import Raw, Reader, format_of
 from converters.html_table import html_table
 from converters.raw_input import WHOLE
@@ -145,6 +145,7 @@ class Inspection:
         return html_table(self._rows())
 
 
+@named("inspection")
 def inspect(
     source: str | os.PathLike[str],
     *,

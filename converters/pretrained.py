@@ -20,7 +20,7 @@ from converters.checking import Checked
 from converters.conversion import read_checked
 from converters.dialects.opening import path_of
 from converters.engine import Array, Digests, MemorySource, Pipe, Source, np_dtype
-from converters.errors import ConversionError, refusal
+from converters.errors import ConversionError, named, refusal
 from converters.extras import optional, twin
 from converters.files import FOLDER_CONFIG, FOLDER_WEIGHTS, FORMATS, format_of
 from converters.files.atomic import check_output, sync
@@ -40,6 +40,7 @@ PathLike = str | os.PathLike[str]
 _SEEDS = 2**31 - 1
 
 
+@named("loading")
 def load_torch(
     cls: Any,
     source: PathLike,
@@ -82,6 +83,7 @@ def torch_model(cls: Any, found: Checked, config: ViTConfig | None = None) -> An
     return model
 
 
+@named("loading")
 def load_keras(
     cls: Any,
     source: PathLike,
@@ -158,6 +160,7 @@ def _is_keras(source: Any) -> bool:
     return path.is_file() and format_of(path) == "keras"
 
 
+@named("saving", unwritten=True)
 def save_torch(model: Any, path: PathLike, *, force: bool = False) -> None:
     """Saves a torch twin to a `.safetensors`, a `.keras`, a `.weights.h5` or a folder.
 
@@ -173,6 +176,7 @@ def save_torch(model: Any, path: PathLike, *, force: bool = False) -> None:
     _save(MemorySource(arrays), model.config, Path(path), force)
 
 
+@named("saving", unwritten=True)
 def save_keras(model: Any, path: PathLike, *, force: bool = False) -> None:
     """Saves a Keras twin likewise: config and weights, no optimizer (`model.save`).
 

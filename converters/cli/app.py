@@ -136,7 +136,10 @@ def convert(
     """Convert weights; the written file is proved before it gets its name."""
     from converters.conversion import convert as run
 
-    with refusals(as_json), progress_bar(Path(source).name, quiet=as_json) as show:
+    with (
+        refusals(as_json, unwritten=True),
+        progress_bar(Path(source).name, quiet=as_json) as show,
+    ):
         report = run(
             source,
             target,

@@ -41,7 +41,7 @@ def attention(
     """
     from converters.deploy.attending.run import attention as run
 
-    with refusals(as_json):
+    with refusals(as_json, unwritten=True):
         report = run(
             model,
             input_,

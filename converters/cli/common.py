@@ -36,8 +36,13 @@ Force = Annotated[bool, typer.Option("--force", help="Replace what exists.")]
 
 
 @contextmanager
-def refusals(as_json: bool = False) -> Iterator[None]:
-    """Turns what a user can cause into a text and exit code 1; bugs stay tracebacks."""
+def refusals(as_json: bool = False, unwritten: bool = False) -> Iterator[None]:
+    """Turns what a user can cause into a text and exit code 1; bugs stay tracebacks.
+
+    Args:
+        as_json: Print it as JSON.
+        unwritten: Whether the command writes, and leaves nothing behind after an error.
+    """
     from converters.errors import ConversionError
     from converters.extras import MissingExtraError
     from vit_config import ConfigError
@@ -51,6 +56,7 @@ def refusals(as_json: bool = False) -> Iterator[None]:
         _refuse(json.dumps(problems) if as_json else str(error), as_json)
     except (MissingExtraError, OSError) as error:
         text = _os_text(error) if isinstance(error, OSError) else str(error)
+        text += "; nothing written" if unwritten and isinstance(error, OSError) else ""
         _refuse(
             json.dumps({"ok": False, "problems": [text]}) if as_json else text, as_json
         )
@@ -60,7 +66,7 @@ def _os_text(error: OSError) -> str:
     from converters.errors import printable
 
     name = f"{printable(Path(str(error.filename)).name)}: " if error.filename else ""
-    return f"{name}{error.strerror or error}; nothing written"
+    return f"{name}{error.strerror or error}"
 
 
 def _refuse(text: str, as_json: bool) -> NoReturn:

@@ -55,7 +55,7 @@ def export(
     from converters.deploy.card.text import client_call, serving_commands
     from converters.deploy.export.run import export as run
 
-    with refusals(as_json), status() as tell:
+    with refusals(as_json, unwritten=True), status() as tell:
         report = run(
             source,
             target,

@@ -52,7 +52,7 @@ def quantize(
     """Write a Keras model with 8-bit weights, and say how far its outputs moved."""
     from converters.deploy.quantizing.run import quantize as run
 
-    with refusals(as_json), status() as tell:
+    with refusals(as_json, unwritten=True), status() as tell:
         report = run(
             source,
             target,

@@ -9,6 +9,7 @@ from typing import Any
 from converters.parity.failure import command, explain
 from converters.parity.record import ParityReport, verdict_of
 from converters.parity.verify import verify
+from converters.parity.weights import GeometryError
 
 
 def assert_parity(
@@ -44,8 +45,9 @@ def assert_parity(
         What was checked.
 
     Raises:
-        AssertionError: If anything failed, or if not all that was asked for was run.
-        ConversionError: If an operand cannot be read, or both cannot be compared.
+        AssertionError: If anything failed, if not all that was asked for was run, or if
+            the models take other inputs or give other outputs.
+        ConversionError: If an operand cannot be read.
         ConfigError: If a config describes no model.
         MissingExtraError: If an input needs what is not installed.
     """
@@ -59,7 +61,12 @@ def assert_parity(
         "inputs": tuple(inputs),
         **more,
     }
-    report = verify(a, b, **asked)
+    try:
+        report = verify(a, b, **asked)
+    except GeometryError as error:
+        again = command(a, b, asked)
+        text = f"B is not the same model as A.\n{error}\n\nTo see it again:\n  {again}"
+        raise AssertionError(text) from None
     if report.passed or (allow_unchecked and _nothing_else(report)):
         return report
     raise AssertionError(explain(report, command(a, b, asked)))

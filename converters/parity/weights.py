@@ -22,11 +22,15 @@ GEOMETRY = ("spatial_dims", "img_size", "in_chans", "num_classes")
 """Fields without which two models cannot be given the same input or compared."""
 
 
+class GeometryError(ConversionError):
+    """Two models that take other inputs, or give other outputs."""
+
+
 def check_geometry(a: ViTConfig, b: ViTConfig) -> None:
     """Whether both take the same input and give outputs of one shape.
 
     Raises:
-        ConversionError: If not, naming every field.
+        GeometryError: If not, naming every field.
     """
     issues = [
         Issue("config", name, found=str(getattr(b, name)), expected=str(wanted))
@@ -37,7 +41,7 @@ def check_geometry(a: ViTConfig, b: ViTConfig) -> None:
         found, wanted = (f"outputs {output_shape(config)}" for config in (b, a))
         issues = [Issue("config", "global_pool", found=found, expected=wanted)]
     if issues:
-        raise ConversionError(
+        raise GeometryError(
             issues,
             file="B, against A",
             hint="Models of other inputs or outputs cannot be compared; convert's "

@@ -76,7 +76,7 @@ def refused(path: Path, c: ViTConfig = FLAT) -> str:
         list(read_inputs(path, c))
     text = str(caught.value)
     assert path.name in text
-    assert text.count("nothing written") == 1  # no refusal inside another
+    assert text.count("problem") == 1  # no refusal inside another
     return text
 
 

@@ -158,7 +158,7 @@ def attention(
     """
     check_flag("force", force)
     check_path("input", input)
-    with named("attention"):
+    with named("attention", unwritten=out is not None):
         entry = Entry(Path(input), str(input))
         target = _target(out, entry.path, force)
         if not is_series(entry.path) and (problem := unusable(entry.path)):

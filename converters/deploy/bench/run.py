@@ -22,7 +22,7 @@ from converters.deploy.bench.plan import AGAINST, Planned, planned
 from converters.deploy.bench.report import BenchReport, Contestant, Timing
 from converters.deploy.bench.turns import Turns, usable_cores
 from converters.dialects.asked import ConfigLike
-from converters.errors import refusal
+from converters.errors import named, refusal
 from converters.extras import optional, twin
 from converters.parity.inputs import seeded
 from converters.parity.process import BACKENDS, ProcessError, UnavailableProcessError
@@ -39,6 +39,7 @@ LIMIT_S = 600.0
 SEED = 0
 
 
+@named("benchmark")
 def bench(
     model: str | os.PathLike[str] | Module | None = None,
     *,

@@ -62,7 +62,7 @@ NEEDED = {
 _BACKENDS = {"saved_model": "tensorflow", "litert": "tensorflow"}
 
 
-@named("export")
+@named("export", unwritten=True)
 def export(
     source: PathLike | Module,
     target: PathLike,

@@ -59,7 +59,7 @@ STEP = f"quantize:{MODE}"
 LIMIT_S = 3600
 
 
-@named("quantization")
+@named("quantization", unwritten=True)
 def quantize(
     source: PathLike | Module,
     target: PathLike,
