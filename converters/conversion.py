@@ -246,6 +246,7 @@ def convert(
             source_dialect=reader.dialect,
             dropped={**getattr(reader, "dropped", {}), **found.dropped},
             computed=dict(getattr(reader, "computed", {})),
+            remarks=tuple(getattr(reader, "remarks", ())),
             bytes_read=nbytes,
             steps=(*reader.steps, *found.steps),
             seconds=time.perf_counter() - start,

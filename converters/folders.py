@@ -153,7 +153,7 @@ def save_folder(
     ):
         text = (
             "timm.create_model loads one file of weights, not shards: leave "
-            "--max-shard-size out"
+            f"{option('max_shard_size')} out"
         )
         raise refusal(text, file=target, kind="config")
     outputs = None
@@ -234,8 +234,9 @@ def json_files(config: ViTConfig, variant: Variant | None) -> dict[str, dict[str
         return {}  # written with the weights, whose type they name
     if variant.name == "timm@swiglu":
         text = (
-            "no config of timm has gate and value apart (SwiGLU): --to timm writes a "
-            "folder with both packed, --to timm@swiglu a .safetensors"
+            "no config of timm has gate and value apart (SwiGLU): "
+            f"{options(to_dialect='timm')} writes a folder with both packed, "
+            f"{options(to_dialect=variant.name)} a .safetensors"
         )
         raise refusal(text, kind="config")
     if variant.name.startswith("timm"):

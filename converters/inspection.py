@@ -49,6 +49,7 @@ class Inspection:
         dropped: Tensors that a written rule leaves out, each with the reason.
         fields: Without a config: the fields of it that names and shapes say.
         unknown: Without a config: why there is none, and what to do about it.
+        remarks: What is odd about the file and can do no harm.
         raw: What a Keras model takes that has its preprocessing inside.
     """
 
@@ -62,6 +63,7 @@ class Inspection:
     dropped: Mapping[str, str] = field(default_factory=dict)
     fields: Mapping[str, Any] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
     raw: Raw | None = None
 
     @property
@@ -99,6 +101,7 @@ class Inspection:
             "dropped": dict(self.dropped),
             "fields": dict(self.fields),
             "unknown": list(self.unknown),
+            "remarks": list(self.remarks),
             "with_preprocessing": self.raw is not None,
         }
 
@@ -128,6 +131,7 @@ class Inspection:
         if self.fields:
             said = (f"{name}={value!r}" for name, value in self.fields.items())
             rows.append(("the file says", ", ".join(said)))
+        rows += [("remark", printable(line, 300)) for line in self.remarks]
         rows += [("not known", line) for line in self.unknown]
         return rows + [("problem", line) for line in fold(self.issues)[:20]]
 
@@ -234,6 +238,7 @@ def _whole(
         issues=tuple(issues),
         fingerprint=digest,
         dropped=dict(getattr(reader, "dropped", {})),
+        remarks=tuple(getattr(reader, "remarks", ())),
         raw=getattr(reader, "raw", None),
     )
 

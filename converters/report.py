@@ -89,6 +89,7 @@ class ConversionReport:
         outputs: How near the Keras model's outputs are, if that was asked for.
         effects: What each step did that changed the weights.
         files: What a folder that was written holds.
+        remarks: What was odd about the source and could do no harm, one line each.
         raw: What a written Keras model takes that has its preprocessing inside; None:
             what is prepared elsewhere.
     """
@@ -115,6 +116,7 @@ class ConversionReport:
     outputs: OutputCheck | None = None
     effects: tuple[StepEffect, ...] = ()
     files: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
     raw: Raw | None = None
 
     @property
@@ -152,6 +154,7 @@ class ConversionReport:
             "outputs": self.outputs.to_dict() if self.outputs else None,
             "effects": [effect.to_dict() for effect in self.effects],
             "files": list(self.files),
+            "remarks": list(self.remarks),
             "with_preprocessing": self.raw is not None,
         }
 
@@ -203,6 +206,7 @@ class ConversionReport:
         for name, rule in self.computed.items():
             rows.insert(3, ("computed", f"{name}, {rule}"))
         rows[3:3] = self._step_rows()
+        rows[1:1] = [("remark", printable(line, 300)) for line in self.remarks]
         if self.raw is not None:
             rows.insert(3, ("input", takes(self.config, self.raw)))
         rows.insert(-1, ("data", preprocessing(self.config)))

@@ -13,6 +13,7 @@ from converters.arguments import check_fields, check_path, check_text, patterns
 from converters.dialects.base import Dialect
 from converters.dialects.given import Given
 from converters.dialects.json_file import read_json
+from converters.dialects.model_json import ModelJson
 from converters.errors import ConversionError, Issue, printable, refusal
 from converters.hub import Located
 from converters.wording import option
@@ -37,6 +38,7 @@ class Asked:
         base: Of a PEFT adapter: the model that it was trained on.
         beside: What the library's config in the same folder says; the caller's config
             or preset stands above it.
+        json: The same, where the tensors have to tell the model class of a config.json.
         lacking: Whether tensors may be missing that the config asks for.
         origin: Where on the hub the source comes from.
     """
@@ -50,6 +52,7 @@ class Asked:
     head: str | None = None
     base: str | os.PathLike[str] | None = None
     beside: ViTConfig | None = None
+    json: ModelJson | None = None
     lacking: bool = False
     origin: Located | None = None
 

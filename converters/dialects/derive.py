@@ -14,6 +14,7 @@ from converters.dialects.remainder import check_patches
 from converters.dialects.seen import seen
 from converters.dialects.shapes import canonical_shapes
 from converters.errors import ConversionError, Issue, printable, refusal
+from converters.wording import setting
 from vit_config import ViTConfig
 from vit_config.changes import with_axes, with_changes
 from vit_config.presets import preset_fields
@@ -126,7 +127,7 @@ def _flat_axes(size: Any, patch: Any, width: int, rows: int | None, file: Any) -
     ]
     if len(fits) == 1:
         return fits[0]
-    hint = "--set spatial_dims=2 or --set spatial_dims=3 says it."
+    hint = f"{setting(spatial_dims=2)} or {setting(spatial_dims=3)} says it."
     if not fits:
         table = "" if rows is None else f", with {rows} rows of positions"
         hint = (

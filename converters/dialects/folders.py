@@ -15,6 +15,7 @@ from typing import Any
 from converters.dialects.bundle import is_bundle, open_bundle, weights_in
 from converters.dialects.json_file import read_json
 from converters.dialects.leftovers import check_one_model, no_model, training_weights
+from converters.dialects.model_json import ModelJson
 from converters.errors import ConversionError, printable, refusal
 from converters.files import FOLDER_CONFIG, FOLDER_WEIGHTS
 from converters.files.keras_hub_file import (
@@ -65,11 +66,13 @@ class Folder:
         weights: The file with the weights, or the index of several.
         dialect: Whose names they have, `"timm"`; None if the names have to tell.
         config: The model's config, if it was read.
+        json: Instead, a config.json whose class the tensors have to tell.
     """
 
     weights: Path
     dialect: str | None = None
     config: ViTConfig | None = None
+    json: ModelJson | None = None
 
 
 def library_folder(
@@ -95,8 +98,10 @@ def library_folder(
     fields = read_json(config)
     if "model_type" in fields:
         weights = _weights(path)
-        read = None if configured else _huggingface(path, fields)
-        return Folder(weights, "huggingface", read)
+        if configured:
+            return Folder(weights, "huggingface")
+        json = ModelJson(fields, _preprocessing(path))
+        return Folder(weights, "huggingface", json=json)
     if "architecture" in fields:
         weights = _weights(path)
         read = None if configured else ViTConfig.from_dialect("timm", fields)
@@ -140,17 +145,6 @@ def both_problem(path: Path) -> None:
     if (path / FOLDER_WEIGHTS).exists() and (path / INDEX).exists():
         text = f"both {FOLDER_WEIGHTS} and {INDEX} are there"
         raise refusal(text, file=path, hint="Name the one that is meant.")
-
-
-def _huggingface(path: Path, fields: Mapping[str, Any]) -> ViTConfig:
-    from vit_config.dialects.huggingface_data import read_data
-
-    config = ViTConfig.from_dialect("huggingface", fields)
-    given = _preprocessing(path)
-    if given is None:
-        return config
-    data = read_data(given, config.in_chans, str(fields["model_type"]))
-    return config.replace(data=data)
 
 
 def _preprocessing(path: Path) -> Mapping[str, Any] | None:

@@ -16,6 +16,7 @@ from converters.dialects.asked import (
     stamped,
     with_beside,
 )
+from converters.dialects.by_tensors import by_tensors
 from converters.dialects.folders import INDEX, both_problem, library_folder
 from converters.dialects.given import Given
 from converters.dialects.leftovers import is_dcp, whole_of
@@ -29,7 +30,6 @@ from converters.hub import is_hub, locate
 from converters.live import is_module, open_module
 from converters.wording import option
 from vit_config import ViTConfig
-from vit_config.dialects import timm_names
 
 TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt")
 
@@ -107,7 +107,9 @@ def _library_folder(path: Path, asked: Asked) -> tuple[Path, Asked]:
     if folder is None:
         return path, asked
     dialect = asked.dialect or folder.dialect
-    return folder.weights, replace(asked, beside=folder.config, dialect=dialect)
+    return folder.weights, replace(
+        asked, beside=folder.config, json=folder.json, dialect=dialect
+    )
 
 
 def _foreign_file(path: Path) -> RawFile | None:
@@ -192,7 +194,7 @@ def _read_raw(raw: RawFile, asked: Asked) -> Reader:
         if raw.format == "safetensors" and (not fits or _timm(fits)):
             return _canonical(raw, asked)
     match = recognise(raw.tensors, asked.dialect, asked.prefix, raw.path)
-    asked = _timm_preset(asked, match, raw)
+    asked, remarks = by_tensors(asked, match, raw)
     given = given_config(asked, match.dialect)
     if own is not None and asked.beside is not None:
         given = Given(with_beside(raw.path, own, asked.beside), None, asked.changes)
@@ -202,6 +204,7 @@ def _read_raw(raw: RawFile, asked: Asked) -> Reader:
     if own is None and given.config is not None and given.config.source is not None:
         crops = [t for t in given.config.source.steps if t.startswith("crop_input:")]
         reader.steps = (*crops, *reader.steps)
+    reader.remarks = (*remarks, *reader.remarks)
     return reader
 
 
@@ -237,16 +240,3 @@ def _same(path: Path, own: ViTConfig, given: Given) -> ViTConfig:
     changed = own.replace(**given.changes)
     merge_configs(path, own, given.whole() or changed)
     return changed
-
-
-def _timm_preset(asked: Asked, match: Match, raw: RawFile) -> Asked:
-    """A preset that is one of timm's own names; the head is the file's."""
-    name = (asked.preset or "").partition(".")[0]
-    if match.dialect.name != "timm" or name not in timm_names.names():
-        return asked
-    config = ViTConfig.from_dialect("timm", {"architecture": asked.preset})
-    head = raw.tensors.get(f"{match.prefix}head.weight")
-    classes = head.shape[0] if head is not None and head.shape else 0
-    if "num_classes" not in asked.changes and classes != config.num_classes:
-        config = config.replace(num_classes=classes)
-    return replace(asked, preset=None, config=config)

@@ -59,6 +59,7 @@ class DialectReader:
     `dropped`; any other name that the model does not have stays, and is then refused
     like everywhere else. What the library computes and stores nowhere is made here, in
     the file's type, and served as one more tensor; `computed` says by which rule.
+    `remarks` are what a report should say of the file and its config.
 
     Args:
         raw: The file.
@@ -82,6 +83,7 @@ class DialectReader:
         self.computed = {name: entry.rule for name, entry in self._made.values()}
         self._add_computed()
         self.steps: tuple[str, ...] = (f"take_prefix:{match.prefix}",) if chosen else ()
+        self.remarks: tuple[str, ...] = ()
         self._raw = raw
 
     @classmethod

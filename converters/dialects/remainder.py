@@ -9,6 +9,7 @@ from typing import Any
 from converters.dialects.base import Shapes, Variant
 from converters.dialects.shapes import canonical_shapes
 from converters.errors import ConversionError, Issue
+from converters.wording import setting
 
 _LEAVE_OUT: dict[str, str] = {
     # dialect or variant: whose strided convolution never sees the rest (checked)
@@ -51,7 +52,8 @@ def check_patches(
     rows = canonical_shapes(variant, shapes).get("pos_embed", (None, None))[1]
     patches = math.prod(w // p for w, p in zip(whole, patch, strict=True))
     fits = rows is None or rows - patches in _prefixes(fields)
-    option = f"--set img_size={_value(whole)}"
+    square = len(set(whole)) == 1
+    option = setting(img_size=whole[0] if square else list(whole))
     refusing = next((lib for part, lib in _REFUSE.items() if part in variant.name), "")
     leaving = _LEAVE_OUT.get(variant.name.partition("@")[0], "")
     if refusing:
@@ -97,8 +99,3 @@ def _prefixes(fields: Mapping[str, Any]) -> set[int]:
 
 def _text(size: tuple[int, ...]) -> str:
     return " x ".join(map(str, size))
-
-
-def _value(size: tuple[int, ...]) -> str:
-    same = len(set(size)) == 1
-    return str(size[0]) if same else f"'[{','.join(map(str, size))}]'"

@@ -54,6 +54,18 @@ def read_fields(given: Mapping[str, Any]) -> dict[str, Any]:
     return {**_body(v), **model.fields, **model.adapt(v), **output}
 
 
+def model_classes(given: Mapping[str, Any]) -> tuple[str, ...]:
+    """The model classes that a `config.json` of this `model_type` may be of.
+
+    Args:
+        given: Its content. One of an unknown type has none.
+    """
+    model_type = str(given.get("model_type"))
+    if model_type in COMPOSITES:
+        return COMPOSITES[model_type][1]
+    return tuple(MODELS[model_type].outputs) if model_type in MODELS else ()
+
+
 def spec_of(model_type: str) -> Spec:
     """Returns all fields that a configuration of this type may have."""
     model = MODELS[model_type]
