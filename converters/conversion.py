@@ -168,10 +168,12 @@ def convert(
     card_path = beside(target) if with_preprocessing and card else None
     if card_path is not None:
         check_card(card_path)
+    sources = (origin,) if base is None else (origin, origin_of(base))
     if folder:
-        check_folder(target, (origin,), force)
+        check_folder(target, sources, force)
     else:
-        check_output(target, parts_of(origin), force)
+        parts = [part for source in sources for part in parts_of(source)]
+        check_output(target, tuple(parts), force)
     verify = default_verify(kind) if verify is None else verify
     backend = backend_for(verify, target, kind)
     steps = Steps(

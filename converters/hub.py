@@ -13,15 +13,15 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from converters.adapters.opening import WEIGHTS as ADAPTER_WEIGHTS
 from converters.dialects import bundle
 from converters.dialects.folders import (
     ADAPTER,
-    INDEX,
     PREPROCESSOR,
     PROCESSOR,
     WEIGHTS,
@@ -39,7 +39,7 @@ _ID = re.compile(
     r"(?:@(?P<revision>refs/pr/\d+|\w[^/@]*))?"
     r"(?:/(?P<file>[^@]+))?"
 )
-_SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
+_SHARD = re.compile(r"(model-\d{5}-of-\d{5}\.safetensors|pytorch_model-.*\.bin)")
 _SUFFIXES = (*FORMATS, ".pth", ".pt", ".bin", ".ckpt")
 _OFF = {"", "0", "FALSE", "NO", "OFF"}
 
@@ -68,6 +68,22 @@ class Located:
 def is_hub(source: Any) -> bool:
     """Whether a source is an id of the hub."""
     return isinstance(source, str) and source.startswith(SCHEME)
+
+
+def adapted_origin(adapter: Located | None, base: Located | None) -> Located | None:
+    """Where a model comes from that is an adapter merged into a base.
+
+    The base's licence and data hold for it, too, where the adapter's card says none.
+    """
+    if adapter is None or base is None:
+        found = adapter or base
+        return found and replace(found, sha256=None)
+    return replace(
+        adapter,
+        sha256=None,
+        licence=adapter.licence or base.licence,
+        datasets=adapter.datasets or base.datasets,
+    )
 
 
 def origin(source: str) -> Path:
@@ -134,12 +150,17 @@ def chosen(names: list[str], file: str | None, repo: str) -> list[str]:
         if file not in names:
             raise refusal(f'has no file "{printable(file)}"', file=repo)
         return [file, *(name for name in beside if name == CARD)]
+    adapters = [name for name in ADAPTER_WEIGHTS if name in names]
+    if ADAPTER in names and adapters:
+        return [adapters[0], ADAPTER, *(name for name in beside if name == CARD)]
     if ADAPTER in names:
         raise adapter_problem(repo)
     for name in WEIGHTS:
         if name in names:
-            shards = [n for n in names if _SHARD.fullmatch(n)] if name == INDEX else []
-            return [*shards, name, *beside]
+            start = name.removesuffix("index.json").partition(".")[0]
+            shards = [n for n in names if _SHARD.fullmatch(n) and n.startswith(start)]
+            indexed = name.endswith(".index.json")
+            return [*(shards if indexed else ()), name, *beside]
     if {keras_hub_file.METADATA, keras_hub_file.WEIGHTS, FOLDER_CONFIG} <= {*names}:
         return [n for n in (*keras_hub_file.FILES, CARD) if n in names]
     configs = [name for name in bundle.CONFIGS if name in names]
@@ -161,6 +182,8 @@ def chosen(names: list[str], file: str | None, repo: str) -> list[str]:
 
 
 def _is_folder(wanted: list[str]) -> bool:
+    if ADAPTER in wanted:
+        return True
     return FOLDER_CONFIG in wanted or any(name in wanted for name in bundle.CONFIGS)
 
 

@@ -6,7 +6,7 @@ the caller gives a config or a preset, the folder's own is not read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +58,9 @@ def parts_of(source: Path) -> tuple[Path, ...]:
     return tuple(files)
 
 
+Edit = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+
+
 @dataclass(frozen=True)
 class Folder:
     """A folder of weights.
@@ -76,7 +79,10 @@ class Folder:
 
 
 def library_folder(
-    path: Path, configured: bool, transforms: bool = True
+    path: Path,
+    configured: bool,
+    transforms: bool = True,
+    edit: Edit = lambda fields: fields,
 ) -> Folder | None:
     """Recognises a folder of another library; None for any other.
 
@@ -84,6 +90,7 @@ def library_folder(
         path: A folder.
         configured: Whether the caller says which model it is.
         transforms: Whether to read what a bundle does around its network.
+        edit: Makes of the `config.json` that of the model which an adapter makes of it.
 
     Raises:
         ConversionError: If there are no weights in it.
@@ -95,7 +102,7 @@ def library_folder(
             weights, read = open_bundle(path, configured, transforms)
             return Folder(weights, "monai", read)
         return Folder(_weights(path))
-    fields = read_json(config)
+    fields = edit(read_json(config))
     if "model_type" in fields:
         weights = _weights(path)
         if configured:
@@ -131,8 +138,8 @@ def adapter_problem(path: Path | str) -> ConversionError:
     return refusal(
         f"{ADAPTER} is there: an adapter changes what these weights compute",
         file=path,
-        hint="Merge it (peft: merge_and_unload) and save the model; or name the file "
-        "of weights, to have them without it.",
+        hint="Put its adapter_model.safetensors there, too, and give its base; or name "
+        "the file of weights, to have them without it.",
     )
 
 

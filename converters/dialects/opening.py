@@ -7,7 +7,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from converters.adapters.lora_state import is_peft
+from converters.adapters.merged import MergedFile
+from converters.adapters.opening import (
+    is_adapter,
+    merged_alone,
+    merged_into,
+    read_adapter,
+    trained_head,
+    weights_of,
+    without_base,
+)
 from converters.arguments import check_path
+from converters.checking import with_steps
 from converters.dialects import find
 from converters.dialects.asked import (
     Asked,
@@ -17,16 +29,16 @@ from converters.dialects.asked import (
     with_beside,
 )
 from converters.dialects.by_tensors import by_tensors
-from converters.dialects.folders import INDEX, both_problem, library_folder
+from converters.dialects.folders import INDEX, Edit, both_problem, library_folder
 from converters.dialects.given import Given
 from converters.dialects.leftovers import is_dcp, whole_of
 from converters.dialects.reading import DialectReader, RawFile
 from converters.dialects.recognise import Match, matches, recognise
 from converters.errors import refusal
-from converters.files import open_reader
+from converters.files import FOLDER_WEIGHTS, open_reader
 from converters.files.base import FORMATS, Reader, merge_configs
 from converters.files.keras_hub_file import KerasHubFile, is_preset
-from converters.hub import is_hub, locate
+from converters.hub import adapted_origin, is_hub, locate
 from converters.live import is_module, open_module
 from converters.wording import option
 from vit_config import ViTConfig
@@ -91,19 +103,66 @@ def open_raw(path: Path, asked: Asked) -> tuple[RawFile | None, Asked]:
     """
     if asked.config is not None and asked.preset is not None:
         raise refusal("give a preset or a config, not both", kind="config")
-    path, asked = _library_folder(whole_of(path), asked)
+    if is_adapter(path):
+        return _adapted(path if path.is_dir() else path.parent, asked)
     if asked.base is not None:
         text = f"{option('base')} is for a PEFT adapter, and this is none"
         raise refusal(text, file=path, kind="config")
-    return _foreign_file(path), asked
+    return _raw(path, asked)
 
 
-def _library_folder(path: Path, asked: Asked) -> tuple[Path, Asked]:
+def _raw(
+    path: Path, asked: Asked, edit: Edit = lambda fields: fields
+) -> tuple[RawFile | None, Asked]:
+    """A file that is no adapter; one with its base and an adapter in it is merged."""
+    path, asked = _library_folder(whole_of(path), asked, edit)
+    raw = _foreign_file(path)
+    if raw is None or not is_peft(raw.tensors):
+        return raw, asked
+    with ExitStack() as stack:
+        stack.callback(raw.close)
+        merged = merged_alone(raw)
+        stack.pop_all()
+        return merged, asked
+
+
+def _adapted(folder: Path, asked: Asked) -> tuple[RawFile, Asked]:
+    """An adapter merged into its base, read as the base would be."""
+    file, origin = weights_of(folder), asked.origin
+    with ExitStack() as stack:
+        adapter = _foreign_file(file)
+        if adapter is None:
+            raise refusal("not a file of weights", file=file)
+        stack.callback(adapter.close)
+        config, state = read_adapter(folder, adapter)
+        if asked.base is None:
+            raise without_base(folder, config)
+        path, asked = located(asked.base, replace(asked, base=None))
+        asked = replace(asked, origin=adapted_origin(origin, asked.origin))
+        base, asked = _raw(path, asked, trained_head(config, state, adapter))
+        if base is None and (path / FOLDER_WEIGHTS).is_file():
+            base = _foreign_file(path / FOLDER_WEIGHTS)
+        if base is None:
+            raise refusal(
+                "an adapter's base has to be a file or folder of PyTorch weights",
+                file=path,
+                kind="config",
+            )
+        stack.callback(base.close)
+        merged = merged_into(base, adapter, config, state)
+        stack.pop_all()
+        return merged, asked
+
+
+def _library_folder(
+    path: Path, asked: Asked, edit: Edit = lambda fields: fields
+) -> tuple[Path, Asked]:
     """A folder that another library saved: its file, read by its own config."""
     if not path.is_dir():
         return path, asked
     given = asked.config is not None or asked.preset is not None
-    folder = library_folder(path, given, transforms="data" not in asked.changes)
+    transforms = "data" not in asked.changes
+    folder = library_folder(path, given, transforms, edit)
     if folder is None:
         return path, asked
     dialect = asked.dialect or folder.dialect
@@ -172,6 +231,10 @@ def read_raw(raw: RawFile, asked: Asked) -> Reader:
         ConfigError: If the config describes no model.
     """
     reader = _read_raw(raw, asked)
+    if isinstance(raw, MergedFile) and isinstance(reader, DialectReader):
+        reader.steps = (*raw.steps, *reader.steps)
+        reader.config = with_steps(reader.config, raw.steps)
+        reader.dropped |= raw.dropped
     if asked.origin is not None and isinstance(reader, DialectReader):
         reader.config = stamped(reader.config, asked.origin)
     return reader
@@ -213,12 +276,14 @@ def _timm(fits: list[Any]) -> bool:
 
 
 def _canonical(raw: RawFile, asked: Asked) -> Reader:
-    raw.close()
     own: ViTConfig | None = getattr(raw, "own_config", None)
     given = given_config(asked, None)
     whole = given.whole()
     if whole is None and own is not None and given.changes:
         whole = own.replace(**given.changes)
+    if isinstance(raw, MergedFile):
+        return raw.as_own(whole)
+    raw.close()
     return open_weights(raw.path, whole)
 
 

@@ -14,6 +14,7 @@ import converters
 from converters.cli.app import app
 from converters.files.keras_hub_file import FILES
 from converters.hub import chosen, is_hub
+from tests.adapters.common import CONFIG as ADAPTED, GOLDENS, save_base
 from tests.converters.cases import write_canonical
 from tests.dialects.common import MONAI, monai_file
 from tests.dialects.test_keras_hub import preset
@@ -197,6 +198,54 @@ def test_adapter_beside_the_weights_is_not_passed_over() -> None:
     with pytest.raises(converters.ConversionError, match="an adapter changes what"):
         chosen(names, None, "org/name")
     assert chosen(names, "model.safetensors", "org/name") == ["model.safetensors"]
+
+
+def test_adapter_is_merged_into_a_base_of_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = tmp_path / "base"
+    base.mkdir()
+    save_base(base / "model.safetensors")
+    (base / "README.md").write_text(CARD)
+    repos = {
+        "org/vit": Repo(base, {"main": "d" * 40}),
+        "org/lora": Repo(GOLDENS / "plain", {"main": "e" * 40}),
+    }
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    with serving(repos) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+        report = converters.convert(
+            "hf://org/lora",
+            tmp_path / "x.safetensors",
+            base="hf://org/vit",
+            config=ADAPTED,
+            from_dialect="timm",
+        )
+    assert hub.fetched() == {
+        *("adapter_config.json", "adapter_model.safetensors"),
+        *("model.safetensors", "README.md"),
+    }
+    source = report.config.source
+    assert source is not None and source.revision == "e" * 40
+    assert source.name == "org/lora" and source.licence == "cc-by-nc-4.0"
+    local = converters.convert(
+        GOLDENS / "plain",
+        tmp_path / "y.safetensors",
+        base=base / "model.safetensors",
+        config=ADAPTED,
+    )
+    assert report.fingerprint == local.fingerprint
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "bin"])
+def test_shards_of_an_index_are_fetched_with_it(kind: str) -> None:
+    start = "model" if kind == "safetensors" else "pytorch_model"
+    own = [f"{start}-{i:05}-of-00002.{kind}" for i in (1, 2)]
+    index = f"{start}.{kind}.index.json"
+    names = ["README.md", "config.json", "training_args.bin", *own, index]
+    found = chosen(names, None, "org/name")
+    assert set(found) == {*own, index, "config.json", "README.md"}
 
 
 def test_preset_of_keras_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
