@@ -21,6 +21,7 @@ from converters.files.atomic import check_output
 from converters.files.folder import check_folder
 from converters.folders import FOLDERS, KERAS_FOLDER, check_target, save_folder
 from converters.hub import is_hub, origin as hub_path
+from converters.instead import check_not_exported
 from converters.live import is_module
 from converters.raw_input import check_asked, raw_input
 from converters.report import ConversionReport, Verify
@@ -160,7 +161,33 @@ def convert(
         raise wrong("progress", progress, "a function of two numbers")
     globs = patterns("allow_missing", allow_missing)
     keep_freed_memory()
+    reading: dict[str, Any] = {
+        "from_dialect": from_dialect,
+        "prefix": prefix,
+        "config": config,
+        "preset": preset,
+        "changes": changes,
+        "drop": drop,
+        "head": head,
+        "base": base,
+    }
+    asked_steps: dict[str, Any] = {
+        "output": output,
+        "num_classes": num_classes,
+        "in_chans": in_chans,
+        "inflate": inflate,
+        "depth": depth,
+        "patch_depth": patch_depth,
+        "inflate_axis": inflate_axis,
+        "patch_size": patch_size,
+        "image_size": image_size,
+        "fold": fold,
+        "dtype": dtype,
+        "allow_missing": globs,
+        "seed": seed,
+    }
     origin, target = origin_of(source), Path(target)
+    check_not_exported(source, target, reading, asked_steps, force)
     kind = check_target(target, to_dialect, max_shard_size)
     folder = kind in FOLDERS
     check_asked(kind, target, with_preprocessing, white)
@@ -176,32 +203,8 @@ def convert(
         check_output(target, tuple(parts), force)
     verify = default_verify(kind) if verify is None else verify
     backend = backend_for(verify, target, kind)
-    steps = Steps(
-        output=output,
-        num_classes=num_classes,
-        in_chans=in_chans,
-        inflate=inflate,
-        depth=depth,
-        patch_depth=patch_depth,
-        inflate_axis=inflate_axis,
-        patch_size=patch_size,
-        image_size=image_size,
-        fold=fold,
-        dtype=dtype,
-        allow_missing=globs,
-        seed=seed,
-    )
-    asked = Asked.by(
-        from_dialect,
-        prefix,
-        config,
-        preset,
-        changes,
-        drop,
-        head,
-        base,
-        lacking=bool(globs),
-    )
+    steps = Steps(**asked_steps)
+    asked = Asked.by(**reading, lacking=bool(globs))
     with open_source(source, asked) as reader:
         stages = plan(reader.config, steps)
         variant = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Optional
 
 import typer
 
@@ -38,9 +38,12 @@ def export(
             "write."
         ),
     ],
-    format_: Annotated[Formats, typer.Option("--format", help="What to write.")],
     *,
     reading: Reading,
+    format_: Annotated[
+        Optional[Formats],  # noqa: UP045  (typer reads the annotation at run time)
+        typer.Option("--format", help="What to write. Default: as the suffix says."),
+    ] = None,
     tokens: Annotated[
         bool, typer.Option("--tokens", help="Give all tokens, too.")
     ] = False,
@@ -59,7 +62,7 @@ def export(
         report = run(
             source,
             target,
-            format=format_.value,
+            format=format_.value if format_ else None,
             **reading.arguments(),
             tokens=tokens,
             force=force,

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from converters.audit import lies
 from converters.deploy.meaning import probability
 from converters.version import producer
+from converters.wording import COMMAND_LINE, speaking
 from vit_config import ConfigError, ViTConfig
 
 Format = Literal["saved_model", "onnx", "litert", "torch", "openvino"]
@@ -259,7 +260,11 @@ class Contents:
         return tuple(found)
 
     def facts(self) -> dict[str, Any]:
-        """What every artifact carries inside, as JSON types."""
+        """What every artifact carries inside, as JSON types; the same whoever asks."""
+        with speaking(COMMAND_LINE):
+            return self._facts()
+
+    def _facts(self) -> dict[str, Any]:
         return {
             "facts_version": 1,
             "producer": producer(),

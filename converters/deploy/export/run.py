@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from converters.arguments import check_flag, check_path, wrong
 from converters.checking import Checked, checked
@@ -35,6 +35,7 @@ from converters.engine import Cast, fingerprint
 from converters.errors import named, refusal
 from converters.files import write
 from converters.files.atomic import check_space
+from converters.instead import format_meant
 from converters.parity.archive import Arrays
 from converters.parity.process import ProcessError, Worker, require, started, write_job
 from converters.wording import options
@@ -67,7 +68,7 @@ def export(
     source: PathLike | Module,
     target: PathLike,
     *,
-    format: Format,
+    format: Format | None = None,
     config: ConfigLike | None = None,
     preset: str | None = None,
     changes: Mapping[str, Any] | None = None,
@@ -93,7 +94,8 @@ def export(
         target: For `"saved_model"` and `"openvino"` a folder, which will hold the
             version `1`; else a file that ends with `.onnx`, `.tflite` (LiteRT) or
             `.pt2` (torch).
-        format: `"saved_model"`, `"onnx"`, `"litert"`, `"torch"` or `"openvino"`.
+        format: `"saved_model"`, `"onnx"`, `"litert"`, `"torch"` or `"openvino"`; None:
+            as the suffix of the file says.
         config: The model's config, where the source does not hold one.
         preset: Name of a preset, instead of a config.
         changes: Fields of our config, which stand above config and preset.
@@ -119,10 +121,22 @@ def export(
     check_flag("tokens", tokens)
     check_flag("force", force)
     check_flag("card", card)
-    if format not in get_args(Format):
-        raise wrong("format", format, f"one of {', '.join(get_args(Format))}")
     tell = progress or (lambda text: None)
     origin, target = origin_of(source), Path(target)
+    if format is None:
+        reading: dict[str, Any] = {
+            "from_dialect": from_dialect,
+            "prefix": prefix,
+            "config": config,
+            "preset": preset,
+            "changes": changes,
+            "drop": drop,
+            "head": head,
+            "base": base,
+        }
+        format = cast("Format", format_meant(source, target, reading))
+    elif format not in get_args(Format):
+        raise wrong("format", format, f"one of {', '.join(get_args(Format))}, or None,")
     check_place(target, format, parts_of(origin), force)
     beside = format in SUFFIXES
     if card and beside:
