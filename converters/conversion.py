@@ -23,6 +23,7 @@ from converters.folders import FOLDERS, KERAS_FOLDER, check_target, save_folder
 from converters.hub import is_hub, origin as hub_path
 from converters.instead import check_not_exported
 from converters.live import is_module
+from converters.phases import READING, Announce, Phases
 from converters.raw_input import check_asked, raw_input
 from converters.report import ConversionReport, Verify
 from converters.steps.asked import Size, Steps
@@ -79,6 +80,7 @@ def convert(
     force: bool = False,
     verify: Verify | None = None,
     progress: Progress | None = None,
+    on_phase: Announce | None = None,
 ) -> ConversionReport:
     """Converts between `.safetensors`, `.keras`, `.weights.h5` and torch checkpoints.
 
@@ -147,6 +149,8 @@ def convert(
             is not read again. None stands for `"logits"` for a Keras file, for
             `"weights"` otherwise.
         progress: Called as the work goes on, from a thread that reads.
+        on_phase: Called with the name of each part of the work as it begins:
+            `"writing"`; the report has their times.
 
     Raises:
         ConversionError: With every problem found; nothing is written then.
@@ -159,6 +163,10 @@ def convert(
     check_flag("force", force)
     if progress is not None and not callable(progress):
         raise wrong("progress", progress, "a function of two numbers")
+    if on_phase is not None and not callable(on_phase):
+        raise wrong("on_phase", on_phase, "a function of a text")
+    phases = Phases(on_phase)
+    phases(READING)
     globs = patterns("allow_missing", allow_missing)
     keep_freed_memory()
     reading: dict[str, Any] = {
@@ -231,6 +239,7 @@ def convert(
                 verify=verify,
                 backend=backend,
                 tick=tick,
+                phases=phases,
             )
         else:
             report = write_checked(
@@ -244,6 +253,7 @@ def convert(
                 verify=verify,
                 backend=backend,
                 tick=tick,
+                phases=phases,
             )
         report = replace(
             report,

@@ -13,9 +13,9 @@ from converters.cli.common import (
     Json,
     Source,
     refusals,
+    status,
 )
 from converters.cli.reading import Reading, reads_source
-from converters.cli.verify import status
 
 
 class Formats(StrEnum):
@@ -58,7 +58,8 @@ def export(
     from converters.deploy.card.text import client_call, serving_commands
     from converters.deploy.export.run import export as run
 
-    with refusals(as_json, unwritten=True), status() as tell:
+    shown = status(lines=True, quiet=as_json)
+    with refusals(as_json, unwritten=True), shown as tell:
         report = run(
             source,
             target,

@@ -61,4 +61,5 @@ def _timm_preset(asked: Asked, match: Match, raw: RawFile) -> Asked:
     classes = head.shape[0] if head is not None and head.shape else 0
     if "num_classes" not in asked.changes and classes != config.num_classes:
         config = config.replace(num_classes=classes)
-    return replace(asked, preset=None, config=config)
+    origin = f"preset {asked.preset}"
+    return replace(asked, preset=None, config=config, config_origin=origin)

@@ -10,6 +10,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from converters.architecture import identity_facts
 from converters.audit import lies
 from converters.deploy.meaning import probability
 from converters.version import producer
@@ -270,8 +271,7 @@ class Contents:
             "producer": producer(),
             "format": self.format,
             "config": self.config.to_dict(),
-            "architecture_hash": self.config.architecture_hash(),
-            "fingerprint": self.fingerprint,
+            **identity_facts(self.config, self.fingerprint),
             "dtype": self.dtype,
             "signatures": [asdict(one) for one in self.signatures()],
             "probabilities": self.probabilities,

@@ -38,6 +38,7 @@ from converters.files.atomic import check_space
 from converters.instead import format_meant
 from converters.parity.archive import Arrays
 from converters.parity.process import ProcessError, Worker, require, started, write_job
+from converters.phases import Phases
 from converters.wording import options
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def export(
     check_flag("tokens", tokens)
     check_flag("force", force)
     check_flag("card", card)
-    tell = progress or (lambda text: None)
+    phases = Phases(progress)
     origin, target = origin_of(source), Path(target)
     if format is None:
         reading: dict[str, Any] = {
@@ -143,7 +144,7 @@ def export(
         check_card(card_beside(target))
     require({"torch": "torch", **NEEDED[format]})
     asked = Asked.by(from_dialect, prefix, config, preset, changes, drop, head, base)
-    tell("reading the model")
+    phases("reading the model")
     with open_source(source, asked) as reader:
         found = checked(reader)
         contents = Contents(
@@ -159,7 +160,7 @@ def export(
             write(model, "safetensors", Cast(found.source, "float32"), found.config)
             with placed(target, format, force=force) as made:
                 try:
-                    said = _made(contents, made, model, Path(name), tell)
+                    said = _made(contents, made, model, Path(name), phases)
                 except ProcessError as error:
                     raise refusal(str(error), file=target) from None
                 report = ExportReport(
@@ -178,6 +179,7 @@ def export(
                     notes=contents.notes(),
                     files={},
                     seconds=time.perf_counter() - start,
+                    phases=phases.end(),
                     **said,
                 )
                 if card and not beside:
@@ -234,6 +236,7 @@ def _made(
         with started(CHECKER, check, label, backend) as checker:
             ran = _answer(checker, label)
         torch.wait(LIMIT_S)
+    tell("comparing")
     with (
         Arrays(folder / ours["answers"]) as given,
         Arrays(folder / theirs["answers"]) as exact,
