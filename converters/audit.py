@@ -99,6 +99,7 @@ def _origin(config: ViTConfig) -> list[tuple[str, str]]:
     source = config.source
     fields = source.model_dump(mode="json") if source else {}
     steps = fields.pop("steps", ())
+    fields.pop("stated", ())  # a row of its own, see `converters.architecture`
     known = {name: value for name, value in fields.items() if value is not None}
     name = known.pop("name", None)
     revision = known.pop("revision", None)

@@ -21,8 +21,8 @@ from converters.files.atomic import check_output
 from converters.files.folder import check_folder
 from converters.folders import FOLDERS, KERAS_FOLDER, check_target, save_folder
 from converters.hub import is_hub, origin as hub_path
-from converters.instead import check_not_exported
 from converters.live import is_module
+from converters.phases import READING, Announce, Phases
 from converters.raw_input import check_asked, raw_input
 from converters.report import ConversionReport, Verify
 from converters.steps.asked import Size, Steps
@@ -79,6 +79,7 @@ def convert(
     force: bool = False,
     verify: Verify | None = None,
     progress: Progress | None = None,
+    on_phase: Announce | None = None,
 ) -> ConversionReport:
     """Converts between `.safetensors`, `.keras`, `.weights.h5` and torch checkpoints.
 
@@ -147,6 +148,8 @@ def convert(
             is not read again. None stands for `"logits"` for a Keras file, for
             `"weights"` otherwise.
         progress: Called as the work goes on, from a thread that reads.
+        on_phase: Called with the name of each part of the work as it begins:
+            `"writing"`; the report has their times.
 
     Raises:
         ConversionError: With every problem found; nothing is written then.
@@ -159,35 +162,13 @@ def convert(
     check_flag("force", force)
     if progress is not None and not callable(progress):
         raise wrong("progress", progress, "a function of two numbers")
+    if on_phase is not None and not callable(on_phase):
+        raise wrong("on_phase", on_phase, "a function of a text")
+    phases = Phases(on_phase)
+    phases(READING)
     globs = patterns("allow_missing", allow_missing)
     keep_freed_memory()
-    reading: dict[str, Any] = {
-        "from_dialect": from_dialect,
-        "prefix": prefix,
-        "config": config,
-        "preset": preset,
-        "changes": changes,
-        "drop": drop,
-        "head": head,
-        "base": base,
-    }
-    asked_steps: dict[str, Any] = {
-        "output": output,
-        "num_classes": num_classes,
-        "in_chans": in_chans,
-        "inflate": inflate,
-        "depth": depth,
-        "patch_depth": patch_depth,
-        "inflate_axis": inflate_axis,
-        "patch_size": patch_size,
-        "image_size": image_size,
-        "fold": fold,
-        "dtype": dtype,
-        "allow_missing": globs,
-        "seed": seed,
-    }
     origin, target = origin_of(source), Path(target)
-    check_not_exported(source, target, reading, asked_steps, force)
     kind = check_target(target, to_dialect, max_shard_size)
     folder = kind in FOLDERS
     check_asked(kind, target, with_preprocessing, white)
@@ -203,8 +184,32 @@ def convert(
         check_output(target, tuple(parts), force)
     verify = default_verify(kind) if verify is None else verify
     backend = backend_for(verify, target, kind)
-    steps = Steps(**asked_steps)
-    asked = Asked.by(**reading, lacking=bool(globs))
+    steps = Steps(
+        output=output,
+        num_classes=num_classes,
+        in_chans=in_chans,
+        inflate=inflate,
+        depth=depth,
+        patch_depth=patch_depth,
+        inflate_axis=inflate_axis,
+        patch_size=patch_size,
+        image_size=image_size,
+        fold=fold,
+        dtype=dtype,
+        allow_missing=globs,
+        seed=seed,
+    )
+    asked = Asked.by(
+        from_dialect,
+        prefix,
+        config,
+        preset,
+        changes,
+        drop,
+        head,
+        base,
+        lacking=bool(globs),
+    )
     with open_source(source, asked) as reader:
         stages = plan(reader.config, steps)
         variant = None
@@ -231,6 +236,7 @@ def convert(
                 verify=verify,
                 backend=backend,
                 tick=tick,
+                phases=phases,
             )
         else:
             report = write_checked(
@@ -244,6 +250,7 @@ def convert(
                 verify=verify,
                 backend=backend,
                 tick=tick,
+                phases=phases,
             )
         report = replace(
             report,

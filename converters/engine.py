@@ -287,6 +287,20 @@ def fingerprint(digests: Digests) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def model_fingerprint(weights: str, config: ViTConfig) -> str:
+    """One hash for a model: its weights and its architecture.
+
+    The same weights with another number of heads are another model. SHA-256 over the
+    canonical JSON of `[weights, architecture]`.
+
+    Args:
+        weights: `fingerprint` of the weights.
+        config: Of the model; its `architecture_hash` counts.
+    """
+    text = json.dumps([weights, config.architecture_hash()], separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def count_nonfinite(array: Array) -> tuple[int, int]:
     """How many NaN and how many infinities there are."""
     if array.dtype == np.float32 and np.isfinite(_sum(array)):

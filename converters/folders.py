@@ -21,6 +21,7 @@ from converters.files.folder import atomic_folder, check_folder
 from converters.files.keras_folder import write_keras_folder
 from converters.files.keras_hub_file import write_preset
 from converters.files.shards import size_of, write_shards
+from converters.phases import PROVING, WRITING, Phases
 from converters.report import ConversionReport, Verify
 from converters.rules import KERAS
 from converters.transfer import check_computed, differences, report_of
@@ -112,6 +113,7 @@ def save_folder(
     verify: Verify = "weights",
     backend: str = "",
     tick: Callable[[int], None] = lambda count: None,
+    phases: Phases | None = None,
 ) -> ConversionReport:
     """Writes canonical tensors to a folder that is proved before it gets its name.
 
@@ -127,6 +129,7 @@ def save_folder(
         verify: What is proved, see `converters.convert`.
         backend: Keras' backend, for `"logits"`.
         tick: Called with the bytes done.
+        phases: The parts of the work so far.
 
     Raises:
         ConversionError: If the folder may not be written, if the library's config
@@ -157,6 +160,8 @@ def save_folder(
         )
         raise refusal(text, file=target, kind="config")
     outputs = None
+    phases = phases or Phases()
+    phases(WRITING)
     with atomic_folder(target, force=force) as folder:
         if keras:
             twin = Pipe(weights, KERAS.plan(config))
@@ -167,12 +172,17 @@ def save_folder(
             path = folder
         else:
             path = write_shards(folder, weights, config, name, most)
-        proved = _proved(path, found, variant, tick) if verify != "none" else 0
+        proved = 0
+        if verify != "none":
+            phases(PROVING)
+            proved = _proved(path, found, variant, tick)
         if verify == "logits":
             from converters.parity.outputs import check_outputs
 
             inside = raw is not None
-            outputs = check_outputs(path, kind, config, found.dtype, backend, inside)
+            outputs = check_outputs(
+                path, kind, config, found.dtype, backend, inside, phases
+            )
         for file, fields in beside.items():
             text = json.dumps(fields, indent=2, ensure_ascii=False) + "\n"
             (folder / file).write_text(text, encoding="utf-8")
@@ -191,6 +201,7 @@ def save_folder(
         outputs=outputs,
         files=files,
         seconds=time.perf_counter() - start,
+        phases=phases.end(),
     )
 
 

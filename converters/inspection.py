@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from converters.architecture import Rows, identity_facts, identity_rows, model_rows
 from converters.audit import audit, takes
 from converters.checks import check_tensors, check_values
 from converters.dialects.asked import Asked, ConfigLike
@@ -28,7 +29,11 @@ from converters.raw_input import WHOLE
 from converters.wording import Blank, options
 from vit_config import ViTConfig
 
-MAX_ROWS = 400
+SHOWN = 6
+"""Names that are listed of a file whose names are nobody's."""
+
+
+_UNKNOWN = "config not known"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,11 @@ class Inspection:
     raw: Raw | None = None
 
     @property
+    def ok(self) -> bool:
+        """Whether `convert` takes it: the config is known, and the weights fit it."""
+        return self.config is not None and not self.issues
+
+    @property
     def whole(self) -> bool:
         """Whether it is a model that Keras loads, and not weights alone."""
         return self.format in WHOLE
@@ -85,11 +95,12 @@ class Inspection:
         """All fields as JSON types; of the path only the file's name."""
         config = self.config
         return {
+            "ok": self.ok,
             "source": self.source.name,
             "format": self.format,
             "dialect": self.dialect,
             "config": config.to_dict() if config else None,
-            "architecture_hash": config.architecture_hash() if config else None,
+            **self._identity(),
             "parameters": self.parameters,
             "dtypes": list(self.dtypes),
             "tensors": {
@@ -97,7 +108,6 @@ class Inspection:
                 for name, info in self.tensors.items()
             },
             "issues": [issue.to_dict() for issue in self.issues],
-            "fingerprint": self.fingerprint or None,
             "dropped": dict(self.dropped),
             "fields": dict(self.fields),
             "unknown": list(self.unknown),
@@ -109,18 +119,32 @@ class Inspection:
         """All fields as one line of JSON."""
         return json.dumps(self.to_dict())
 
-    def _rows(self) -> list[tuple[str, str]]:
-        rows = [
-            ("file", f"{printable(self.source.name)} ({self.format})"),
-            ("dialect", self.dialect),
-            ("model", describe(self.config) if self.config else "config not known"),
+    def _identity(self) -> dict[str, Any]:
+        if self.config is None:
+            names = ("architecture_hash", "fingerprint", "model_fingerprint")
+            return {**dict.fromkeys(names), "stated": []}
+        found = identity_facts(self.config, self.fingerprint)
+        if not self.fingerprint:
+            found |= {"fingerprint": None, "model_fingerprint": None}
+        return found
+
+    def _rows(self) -> Rows:
+        rows: Rows = [
+            (
+                "file",
+                f"{printable(self.source.name)} ({self.format}, {self.dialect})",
+            ),
+            *(model_rows(self.config) if self.config else [("model", _UNKNOWN)]),
             (
                 "weights",
                 f"{len(self.tensors)} tensors, {self.parameters:,} parameters, "
                 + ", ".join(self.dtypes),
             ),
-            ("fingerprint", self.fingerprint or "none: the weights were not checked"),
         ]
+        if self.config is not None and self.fingerprint:
+            rows += identity_rows(self.config, self.fingerprint)
+        else:
+            rows.append(("fingerprint", "none: the weights were not checked"))
         if self.config is not None:
             rows += [("input", takes(self.config, self.raw))] if self.whole else []
             rows += audit(self.config)
@@ -132,18 +156,33 @@ class Inspection:
             said = (f"{name}={value!r}" for name, value in self.fields.items())
             rows.append(("the file says", ", ".join(said)))
         rows += [("remark", printable(line, 300)) for line in self.remarks]
+        if self.config is None and not self.fields:
+            rows.append(("names", self._names()))
         rows += [("not known", line) for line in self.unknown]
         return rows + [("problem", line) for line in fold(self.issues)[:20]]
 
-    def __str__(self) -> str:
+    def _names(self) -> str:
+        more = len(self.tensors) - SHOWN
+        shown = ", ".join(printable(name) for name in list(self.tensors)[:SHOWN])
+        return f"{shown} and {more} more" if more > 0 else shown
+
+    def text(self, tensors: bool = False) -> str:
+        """The model in some ten lines.
+
+        Args:
+            tensors: List all tensors, too: name in the file, type, shape.
+        """
         lines = [f"{label:<13} {text}" for label, text in self._rows()]
+        if not tensors:
+            return "\n".join(lines)
         width = max((len(printable(name)) for name in self.tensors), default=0)
-        for name, info in list(self.tensors.items())[:MAX_ROWS]:
+        for name, info in self.tensors.items():
             shape = " x ".join(map(str, info.shape)) or "scalar"
             lines.append(f"  {printable(name):<{width}}  {info.dtype:<8}  {shape}")
-        if len(self.tensors) > MAX_ROWS:
-            lines.append(f"  ... and {len(self.tensors) - MAX_ROWS} more")
         return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return self.text()
 
     def _repr_html_(self) -> str:
         return html_table(self._rows())
@@ -291,22 +330,3 @@ def _bare_h5(path: Path) -> Inspection:
     hint = f"the model: such a file does not say it. Give {config} or {preset}"
     known = Partial("unknown", {}, (hint,))
     return _without_config(path, "weights.h5", known, tensors)
-
-
-def describe(config: ViTConfig) -> str:
-    """A model in one line."""
-    size = "x".join(map(str, config.img_size))
-    patch = "x".join(map(str, config.patch_size))
-    output = (
-        f"{config.num_classes} classes"
-        if config.num_classes
-        else (
-            "tokens"
-            if config.global_pool == "none"
-            else f"{config.head_in_dim} features"
-        )
-    )
-    return (
-        f"{config.spatial_dims}D ViT, {config.depth} blocks of {config.embed_dim}, "
-        f"{config.num_heads} heads, {config.in_chans}x{size}, patch {patch}, {output}"
-    )

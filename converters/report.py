@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from converters.architecture import Rows, identity_facts, identity_rows, model_rows
 from converters.audit import preprocessing, takes
 from converters.errors import printable
 from converters.html_table import html_table
+from converters.phases import WRITING, phases_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,6 +81,7 @@ class ConversionReport:
         steps: Named one-way steps that were asked for, for example a cast.
         fingerprint: SHA-256 over the canonical weights, see `converters.fingerprint`.
         seconds: Time it took.
+        phases: Seconds of each part of the work, by its name, in order.
         source_dialect: How the tensors of the source are named.
         target_dialect: The same for the written file, if it is foreign.
         dropped: Tensors of the source that a written rule or a step left out, with the
@@ -108,6 +111,7 @@ class ConversionReport:
     steps: tuple[str, ...]
     fingerprint: str
     seconds: float
+    phases: Mapping[str, float] = field(default_factory=dict)
     source_dialect: str = ""
     target_dialect: str = ""
     dropped: Mapping[str, str] = field(default_factory=dict)
@@ -136,7 +140,7 @@ class ConversionReport:
             "source_format": self.source_format,
             "target_format": self.target_format,
             "config": self.config.to_dict(),
-            "architecture_hash": self.config.architecture_hash(),
+            **identity_facts(self.config, self.fingerprint),
             "dtype": self.dtype,
             "tensors": self.tensors,
             "parameters": self.parameters,
@@ -144,8 +148,8 @@ class ConversionReport:
             "bytes_written": self.bytes_written,
             "proved": self.proved,
             "steps": list(self.steps),
-            "fingerprint": self.fingerprint,
             "seconds": round(self.seconds, 3),
+            "phases": {name: round(s, 3) for name, s in self.phases.items()},
             "source_dialect": self.source_dialect,
             "target_dialect": self.target_dialect,
             "dropped": dict(self.dropped),
@@ -170,10 +174,7 @@ class ConversionReport:
             rows += [("", printable(note, 200)) for note in notes.get(step, ())]
         return rows
 
-    def _rows(self) -> list[tuple[str, str]]:
-        mega = 1e6
-        size = self.bytes_written
-        speed = self.bytes_read / mega / max(self.seconds, 1e-9)
+    def _rows(self) -> Rows:
         theirs = [f", {self.source_dialect}" if self.source_dialect else ""]
         theirs += [f", {self.target_dialect}" if self.target_dialect else ""]
         rows = [
@@ -185,32 +186,39 @@ class ConversionReport:
                 "target",
                 f"{printable(self.target.name)} ({self.target_format}{theirs[1]})",
             ),
+            *(("remark", printable(line, 300)) for line in self.remarks),
+            *model_rows(self.config),
             ("weights", f"{self.tensors} tensors, {self.parameters:,} x {self.dtype}"),
-            (
-                "written",
-                f"{size / mega:,.1f} MB in {self.seconds:.2f} s, {speed:,.0f} MB/s",
-            ),
-            ("proved", self._proved()),
-            ("fingerprint", self.fingerprint),
         ]
-        if self.files:
-            rows.insert(3, ("files", _listed(self.files)))
-        if self.outputs is not None:
-            rows.insert(-1, ("outputs", str(self.outputs)))
+        if self.raw is not None:
+            rows.append(("input", takes(self.config, self.raw)))
+        rows += self._step_rows()
+        rows += [
+            ("computed", f"{name}, {rule}") for name, rule in self.computed.items()
+        ]
         for reason in dict.fromkeys(self.dropped.values()):
             if reason in self.steps:
                 continue  # the step's own row says it
             count = list(self.dropped.values()).count(reason)
             plural = "s" if count != 1 else ""
-            rows.insert(3, ("dropped", f"{count} tensor{plural}: {reason}"))
-        for name, rule in self.computed.items():
-            rows.insert(3, ("computed", f"{name}, {rule}"))
-        rows[3:3] = self._step_rows()
-        rows[1:1] = [("remark", printable(line, 300)) for line in self.remarks]
-        if self.raw is not None:
-            rows.insert(3, ("input", takes(self.config, self.raw)))
-        rows.insert(-1, ("data", preprocessing(self.config)))
-        return rows
+            rows.append(("dropped", f"{count} tensor{plural}: {reason}"))
+        if self.files:
+            rows.append(("files", _listed(self.files)))
+        rows += [("written", self._written()), ("proved", self._proved())]
+        if self.outputs is not None:
+            rows.append(("outputs", str(self.outputs)))
+        if self.phases:
+            rows.append(("took", phases_text(self.phases, self.seconds)))
+        rows.append(("data", preprocessing(self.config)))
+        return rows + identity_rows(self.config, self.fingerprint)
+
+    def _written(self) -> str:
+        megabytes = self.bytes_written / 1e6
+        seconds = self.phases.get(WRITING)
+        if not seconds:
+            return f"{megabytes:,.1f} MB"
+        speed = megabytes / seconds
+        return f"{megabytes:,.1f} MB in {seconds:.2g} s, {speed:,.0f} MB/s"
 
     def _proved(self) -> str:
         if self.verify == "none":

@@ -18,6 +18,7 @@ from converters.errors import ConversionError, Issue
 from converters.files import open_reader, space_needed, write
 from converters.files.atomic import atomic, check_output, check_space
 from converters.files.base import Raw, Reader
+from converters.phases import PROVING, WRITING, Phases
 from converters.report import ConversionReport, Verify
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def write_checked(
     verify: Verify = "weights",
     backend: str = "",
     tick: Callable[[int], None] = lambda count: None,
+    phases: Phases | None = None,
 ) -> ConversionReport:
     """Writes canonical tensors to a file that is proved before it gets its name.
 
@@ -52,20 +54,23 @@ def write_checked(
         check_computed(variant, found, source)
     check_space(target.parent, space_needed(found.nbytes))
     proved, outputs = 0, None
+    phases = phases or Phases()
+    phases(WRITING)
     with atomic(target, force=force) as path:
         if variant is None:
             weights = Watched(found.source, tick)
             saved = write(path, kind, weights, found.config, raw)
             if verify != "none":
+                phases(PROVING)
                 proved = prove(path, kind, found, saved, tick)
         else:
-            proved = write_foreign(path, variant, found, tick, verify != "none")
+            proved = write_foreign(path, variant, found, tick, verify != "none", phases)
         if verify == "logits":
             from converters.parity.outputs import check_outputs
 
             inside = raw is not None
             outputs = check_outputs(
-                path, kind, found.config, found.dtype, backend, inside
+                path, kind, found.config, found.dtype, backend, inside, phases
             )
         size = path.stat().st_size
     return report_of(
@@ -80,6 +85,7 @@ def write_checked(
         verify=verify,
         outputs=outputs,
         seconds=time.perf_counter() - start,
+        phases=phases.end(),
     )
 
 
@@ -124,6 +130,7 @@ def write_foreign(
     found: Checked,
     tick: Callable[[int], None],
     verify: bool = True,
+    phases: Callable[[str], None] = lambda name: None,
 ) -> int:
     """Writes a file in a dialect, reads it as a stranger's and compares all digests.
 
@@ -141,6 +148,7 @@ def write_foreign(
     write_safetensors(path, foreign, config, variant.name)
     if not verify:
         return 0
+    phases(PROVING)
     open_as_library(path, foreign)
     with written(path, variant, config) as reader:
         issues = fill_issues(reader, variant, config)

@@ -58,14 +58,6 @@ class Interface:
             self.name(name) + _python(value) for name, value in arguments.items()
         )
 
-    def call(self, verb: str, *operands: Any, **arguments: Any) -> str:
-        """A whole call: `vit-duet export a b --prefix m.`, or of a function."""
-        if self.typed:
-            words = ["vit-duet", verb, *(shlex.quote(str(one)) for one in operands)]
-            return " ".join([*words, self.values(arguments)]).rstrip()
-        given = [*map(_python, operands), self.values(arguments)]
-        return f"converters.{verb}({', '.join(filter(None, given))})"
-
     def _words(self, flag: str, value: Any) -> Iterator[str]:
         if isinstance(value, bool):
             yield flag if value else f"{self.start}no-{flag.removeprefix(self.start)}"
@@ -126,27 +118,6 @@ def options(**arguments: Any) -> str:
             `changes` a mapping of fields.
     """
     return _current.get().values(arguments)
-
-
-def call(verb: str, *operands: Any, **arguments: Any) -> str:
-    """A command line, or a call in Python, that can be typed as it is.
-
-    Args:
-        verb: The command, or function.
-        *operands: What stands first; a live model reads `model`.
-        **arguments: As of `options`; those that are None, False or empty are left out.
-    """
-    shown = (one if _plain(one) else Blank("model") for one in operands)
-    given = {
-        name: value if _plain(value) or name != "config" else Blank("config")
-        for name, value in arguments.items()
-        if value is not None and value is not False and value not in ((), [], {}, "")
-    }
-    return _current.get().call(verb, *shown, **given)
-
-
-def _plain(value: Any) -> bool:
-    return isinstance(value, str | int | float | os.PathLike)
 
 
 def setting(**fields: Any) -> str:

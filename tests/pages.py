@@ -24,11 +24,19 @@ def call(line: str):
     return CliRunner().invoke(app, shlex.split(line))
 
 
+VARIES = re.compile(r"(fingerprint|identity|took) .*|[a-z ]+: \d+\.\d\d s")
+"""Lines that no page shows: hashes of drawn weights, and how long each phase took."""
+
+
+def kept(text: str) -> list[str]:
+    """The lines that a page shows."""
+    lines = [line.rstrip() for line in text.strip().splitlines()]
+    return [line for line in lines if not VARIES.fullmatch(line)]
+
+
 def shown(text: str) -> list[str]:
     """Lines without what differs from run to run or from test to page."""
-    lines = [line.rstrip() for line in text.strip().splitlines()]
-    lines = [line for line in lines if not line.startswith("fingerprint")]
-    return [re.sub(r"in \d.*", "in ...", line) for line in lines]
+    return [re.sub(r"in \d.*", "in ...", line) for line in kept(text)]
 
 
 def refreshed(page: Path) -> str:
@@ -38,8 +46,7 @@ def refreshed(page: Path) -> str:
         output = call(match[1]).output
         if shown(output) == shown(match[2]):
             return match[0]
-        lines = output.rstrip().splitlines()
-        text = "\n".join(line for line in lines if not line.startswith("fingerprint"))
+        text = "\n".join(kept(output))
         return f"```text\n$ vit-duet {match[1]}\n{text}\n```"
 
     return EXAMPLE.sub(block, page.read_text("utf-8"))

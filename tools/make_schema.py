@@ -23,12 +23,13 @@ from vit_config import (  # noqa: E402
     IntensityConfig,
     RopeConfig,
     SourceConfig,
+    Statement,
     ViTConfig,
 )
 
 PATH = ROOT / "vit_config" / "schema.json"
 SIZES = ("img_size", "patch_size")
-SECTIONS = (DataConfig, IntensityConfig, RopeConfig, SourceConfig)
+SECTIONS = (DataConfig, IntensityConfig, RopeConfig, SourceConfig, Statement)
 
 
 def published_schema() -> dict[str, Any]:

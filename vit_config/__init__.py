@@ -6,7 +6,13 @@ PYTEST_DONT_REWRITE: with a plugin in it, pytest would warn if this is imported 
 """
 
 from vit_config.config import SCHEMA_VERSION, ViTConfig
-from vit_config.data import DataConfig, IntensityConfig, RopeConfig, SourceConfig
+from vit_config.data import (
+    DataConfig,
+    IntensityConfig,
+    RopeConfig,
+    SourceConfig,
+    Statement,
+)
 from vit_config.errors import ConfigError
 
 __all__ = [
@@ -16,5 +22,6 @@ __all__ = [
     "IntensityConfig",
     "RopeConfig",
     "SourceConfig",
+    "Statement",
     "ViTConfig",
 ]

@@ -101,6 +101,27 @@ class DataConfig(_Section):
     pad_value: float | None = None
 
 
+class Statement(_Section):
+    """One field that somebody stated, and that nothing in the source confirms.
+
+    Attributes:
+        field: Its name: `"num_heads"`, `"data.mean"`.
+        value: Its value, in the form that `--set` takes.
+        origin: How it was stated: `"set"` (a single field), `"config"` (within a whole
+            config), or `"preset NAME"`.
+    """
+
+    field: str
+    value: str
+    origin: str
+
+    def __str__(self) -> str:
+        return f"{self.field}={self.value}"
+
+
+Statements = Annotated[tuple[Statement, ...], BeforeValidator(_as_tuple)]
+
+
 class SourceConfig(_Section):
     """Where the weights come from and what was done to them on the way.
 
@@ -115,6 +136,8 @@ class SourceConfig(_Section):
         pretraining_data: Data the weights were trained on, as stated by the source.
         steps: Named one-way steps taken since, oldest first, for example
             `"output:logits->pooled"`.
+        stated: Fields of the config that were stated by hand: no tensor and no config
+            of the source says them, so no comparison of files can tell a wrong one.
     """
 
     dialect: str | None = None
@@ -126,6 +149,7 @@ class SourceConfig(_Section):
     licence: str | None = None
     pretraining_data: str | None = None
     steps: StrTuple = ()
+    stated: Statements = ()
 
 
 class RopeConfig(_Section):
@@ -145,5 +169,6 @@ SECTIONS = {
     "data.intensity": IntensityConfig.model_fields,
     "rope": RopeConfig.model_fields,
     "source": SourceConfig.model_fields,
+    "source.stated": Statement.model_fields,
 }
 """Fields of each section of a config, by its name."""

@@ -5,8 +5,7 @@ The sizes are those of big_vision (`decode_variant`), which follows Table 2 of
 Only the size is theirs. All else is the schema's default: a plain ViT with class token
 and learned positions, epsilon 1e-6, exact GELU, and no head.
 
-The 3D models are MONAI's `ViT` in its base size, as their own code builds it. Those of
-pathology are in `vit_config.pathology`.
+The 3D models are MONAI's `ViT` in its base size, as their own code builds it.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
-from vit_config import pathology
 from vit_config.errors import ConfigError
 
 _SIZES = {
@@ -70,7 +68,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
 
 def preset_names() -> tuple[str, ...]:
     """Returns the names of all presets."""
-    return (*_PRESETS, *pathology.MODELS)
+    return tuple(_PRESETS)
 
 
 def preset_fields(name: str) -> dict[str, Any]:
@@ -79,12 +77,9 @@ def preset_fields(name: str) -> dict[str, Any]:
     Raises:
         ConfigError: If there is none of this name; the nearest names are listed.
     """
-    if name in pathology.MODELS:
-        return pathology.fields_of(name)
     if name not in _PRESETS:
-        names = preset_names()
-        near = difflib.get_close_matches(str(name), names, n=4, cutoff=0.3)
-        hint = ", ".join(map(repr, near or sorted(names)))
+        near = difflib.get_close_matches(str(name), _PRESETS, n=4, cutoff=0.3)
+        hint = ", ".join(map(repr, near or sorted(_PRESETS)))
         line = f"name: there is no preset {name!r}; the nearest are {hint}"
         raise ConfigError([line], "preset")
     return dict(_PRESETS[name])

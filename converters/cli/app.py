@@ -26,7 +26,7 @@ from converters.cli.common import (
     Source,
     White,
     WithPreprocessing,
-    progress_bar,
+    conversion_progress,
     refusals,
 )
 from converters.cli.embed import embed
@@ -136,10 +136,8 @@ def convert(
     """Convert weights; the written file is proved before it gets its name."""
     from converters.conversion import convert as run
 
-    with (
-        refusals(as_json, unwritten=True),
-        progress_bar(Path(source).name, quiet=as_json) as show,
-    ):
+    shown = conversion_progress(Path(source).name, quiet=as_json)
+    with refusals(as_json, unwritten=True), shown as (show, tell):
         report = run(
             source,
             target,
@@ -165,6 +163,7 @@ def convert(
             seed=seed,
             force=force,
             progress=show,
+            on_phase=tell,
         )
     typer.echo(report.to_json() if as_json else str(report))
 
@@ -185,9 +184,15 @@ def inspect(
     source: Source,
     *,
     reading: Reading,
+    tensors: Annotated[
+        bool, typer.Option("--tensors", help="List all tensors, too.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show what is in a file: model, tensors, fingerprint."""
+    """Show what is in a file: the model, its identity, what is not known.
+
+    The exit code is 0 only if convert takes the file as it is.
+    """
     from converters.inspection import inspect as run
 
     with refusals(as_json):
@@ -195,7 +200,9 @@ def inspect(
             source,
             **reading.arguments(),
         )
-    typer.echo(found.to_json() if as_json else str(found))
+    typer.echo(found.to_json() if as_json else found.text(tensors))
+    if not found.ok:
+        raise typer.Exit(REFUSED)
 
 
 @app.command()

@@ -8,9 +8,8 @@ from typing import Annotated, Optional
 
 import typer
 
-from converters.cli.common import Force, refusals
+from converters.cli.common import Force, refusals, status
 from converters.cli.reading import Reading, reads_source
-from converters.cli.verify import status
 
 
 class Against(StrEnum):

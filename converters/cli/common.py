@@ -7,9 +7,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn, Optional
+from typing import TYPE_CHECKING, Annotated, NoReturn, Optional
 
 import typer
+
+if TYPE_CHECKING:
+    from converters.conversion import Progress
+    from converters.phases import Announce
 
 REFUSED = 1
 
@@ -75,19 +79,72 @@ def _refuse(text: str, as_json: bool) -> NoReturn:
 
 
 @contextmanager
-def progress_bar(
+def conversion_progress(
     label: str, quiet: bool = False
-) -> Iterator[Callable[[int, int], None] | None]:
-    """A bar on the terminal; nothing where standard error is none."""
+) -> Iterator[tuple[Progress | None, Announce | None]]:
+    """What `convert` tells of bytes and phases: a bar on a terminal, else lines.
+
+    Args:
+        label: What is converted.
+        quiet: Show nothing at all.
+    """
     if quiet or not sys.stderr.isatty():
-        yield None
+        with phase_lines(quiet) as tell:
+            yield None, tell
         return
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+    )
 
     from converters.errors import printable
 
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    columns = (
+        *(TextColumn("{task.fields[label]}: {task.description}"), BarColumn()),
+        *(DownloadColumn(), TimeElapsedColumn()),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(printable(label, 40), total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        task = bar.add_task("", total=None, label=printable(label, 40))
+        yield (
+            lambda done, total: bar.update(task, completed=done, total=total),
+            lambda name: bar.update(task, description=name),
+        )
+
+
+@contextmanager
+def status(
+    lines: bool = False, quiet: bool = False
+) -> Iterator[Callable[[str], None] | None]:
+    """What is being done: on a terminal as it goes on, elsewhere nothing or lines.
+
+    Args:
+        lines: Where standard error is no terminal, print a line for each phase.
+        quiet: Show nothing there.
+    """
+    if not sys.stderr.isatty():
+        with phase_lines(quiet or not lines) as tell:
+            yield tell
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("") as shown:
+        yield shown.update
+
+
+@contextmanager
+def phase_lines(quiet: bool = False) -> Iterator[Announce | None]:
+    """A line on standard error for each phase that has ended, with its time."""
+    if quiet:
+        yield None
+        return
+    from converters.phases import Phases
+
+    phases = Phases(
+        ended=lambda name, seconds: typer.echo(f"{name}: {seconds:.2f} s", err=True)
+    )
+    yield phases
+    phases.end()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -13,9 +13,9 @@ from converters.cli.common import (
     Json,
     Source,
     refusals,
+    status,
 )
 from converters.cli.reading import Reading, reads_source
-from converters.cli.verify import status
 
 
 class Formats(StrEnum):
@@ -38,12 +38,9 @@ def export(
             "write."
         ),
     ],
+    format_: Annotated[Formats, typer.Option("--format", help="What to write.")],
     *,
     reading: Reading,
-    format_: Annotated[
-        Optional[Formats],  # noqa: UP045  (typer reads the annotation at run time)
-        typer.Option("--format", help="What to write. Default: as the suffix says."),
-    ] = None,
     tokens: Annotated[
         bool, typer.Option("--tokens", help="Give all tokens, too.")
     ] = False,
@@ -58,11 +55,12 @@ def export(
     from converters.deploy.card.text import client_call, serving_commands
     from converters.deploy.export.run import export as run
 
-    with refusals(as_json, unwritten=True), status() as tell:
+    shown = status(lines=True, quiet=as_json)
+    with refusals(as_json, unwritten=True), shown as tell:
         report = run(
             source,
             target,
-            format=format_.value if format_ else None,
+            format=format_.value,
             **reading.arguments(),
             tokens=tokens,
             force=force,

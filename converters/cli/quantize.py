@@ -14,10 +14,10 @@ from converters.cli.common import (
     White,
     WithPreprocessing,
     refusals,
+    status,
 )
 from converters.cli.predict import BatchSize
 from converters.cli.reading import Reading, reads_source
-from converters.cli.verify import status
 
 
 @reads_source
@@ -52,7 +52,8 @@ def quantize(
     """Write a Keras model with 8-bit weights, and say how far its outputs moved."""
     from converters.deploy.quantizing.run import quantize as run
 
-    with refusals(as_json, unwritten=True), status() as tell:
+    shown = status(lines=True, quiet=as_json)
+    with refusals(as_json, unwritten=True), shown as tell:
         report = run(
             source,
             target,

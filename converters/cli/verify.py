@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
@@ -15,6 +12,7 @@ from converters.cli.common import (
     REFUSED,
     Force,
     refusals,
+    status,
 )
 from converters.cli.reading import Reading, reads_source
 
@@ -149,7 +147,9 @@ def verify(
             text, passed = tried(backend or (), device, seed, json_, force, tell)
         typer.echo(text)
         raise typer.Exit(0 if passed else REFUSED)
-    with refusals(), named("verification"), status() as tell:
+    printing = Path("-") in (json_, markdown)
+    shown = status(lines=True, quiet=printing)
+    with refusals(), named("verification"), shown as tell:
         if a is None or b is None:
             raise refusal(
                 "two models are needed, A and B",
@@ -191,15 +191,3 @@ def verify(
     typer.echo(printed or as_text(found))
     if not found.passed:
         raise typer.Exit(REFUSED)
-
-
-@contextmanager
-def status() -> Iterator[Callable[[str], None] | None]:
-    """What is being done, on the terminal; nothing where standard error is none."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-
-    with Console(stderr=True).status("") as shown:
-        yield shown.update

@@ -155,6 +155,7 @@ def embed(
         resumed=resumed,
         library=running.library,
         fingerprint=running.fingerprint,
+        model_fingerprint=running.model_fingerprint,
         seconds=time.perf_counter() - start,
     )
 
@@ -190,6 +191,7 @@ def _job(
     about = {
         "format": FORMAT,
         "fingerprint": running.fingerprint,
+        "model_fingerprint": running.model_fingerprint,
         "tensors": {name: list(shape) for name, shape in shapes.items()},
         **run,
         "batch_size": batch_size,

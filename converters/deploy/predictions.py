@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from converters.architecture import identity_facts
 from converters.errors import printable
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ class Predictions:
         return {
             "ok": self.ok,
             "model": self.model,
-            "fingerprint": self.fingerprint,
+            **identity_facts(self.config, self.fingerprint),
             "library": self.library,
             "probabilities": self.how or None,
             "notes": list(self.notes),

@@ -16,7 +16,7 @@ from converters.checking import Checked, checked
 from converters.conversion import origin_of
 from converters.dialects.asked import Asked
 from converters.dialects.opening import open_source
-from converters.engine import fingerprint
+from converters.engine import fingerprint, model_fingerprint
 from converters.errors import refusal
 from converters.extras import optional, twin
 from converters.hub import is_hub
@@ -63,6 +63,11 @@ class Running:
     fingerprint: str
     library: str
     runner: Asks
+
+    @property
+    def model_fingerprint(self) -> str:
+        """SHA-256 over weights and architecture."""
+        return model_fingerprint(self.fingerprint, self.config)
 
     def outputs(self, x: Array) -> Array:
         """Logits, pooled vectors or tokens of inputs (B, C, *spatial), in float32."""

@@ -41,6 +41,7 @@ class Asked:
         json: The same, where the tensors have to tell the model class of a config.json.
         lacking: Whether tensors may be missing that the config asks for.
         origin: Where on the hub the source comes from.
+        config_origin: What the config came from, in the words of `Given.origin`.
     """
 
     dialect: str | None = None
@@ -55,6 +56,7 @@ class Asked:
     json: ModelJson | None = None
     lacking: bool = False
     origin: Located | None = None
+    config_origin: str = "config"
 
     @property
     def of_names(self) -> tuple[str, ...]:
@@ -142,11 +144,11 @@ def given_config(asked: Asked, dialect: Dialect | None) -> Given:
 
 
 def _read_given(asked: Asked, dialect: Dialect | None) -> Given:
-    config = asked.config
+    config, origin = asked.config, asked.config_origin
     if config is None and asked.preset is None:
-        config = asked.beside
+        config, origin = asked.beside, ""
     if config is None or isinstance(config, ViTConfig):
-        return Given(config, asked.preset, asked.changes)
+        return Given(config, asked.preset, asked.changes, origin)
     fields = _fields(config)
     reader = dialect.config if dialect is not None else ""
     if not reader or "schema_version" in fields:

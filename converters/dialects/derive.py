@@ -13,6 +13,7 @@ from converters.dialects.given import Given
 from converters.dialects.remainder import check_patches
 from converters.dialects.seen import seen
 from converters.dialects.shapes import canonical_shapes
+from converters.dialects.statements import BY_PRESENCE, with_statements
 from converters.errors import ConversionError, Issue, printable, refusal
 from converters.wording import setting
 from vit_config import ViTConfig
@@ -23,14 +24,6 @@ UNSEEN = ("num_heads", "img_size", "norm_eps", "act_layer", "global_pool")
 """Fields that change what a model computes and that no name or shape tells."""
 
 _SOFT = frozenset({"weight_init", "pos_resize"})  # training and resizing only
-_OF_TENSORS = frozenset(
-    {
-        *("patch_bias", "patch_norm", "pre_norm", "class_token", "dist_token"),
-        *("reg_tokens", "pos_embed", "qkv_bias", "proj_bias", "mlp_bias", "qk_norm"),
-        *("init_values", "final_norm", "fc_norm", "num_classes", "head_bias"),
-        "representation_size",
-    }
-)
 _OF_HEAD = frozenset({"head_act", "global_pool", "distilled"})
 
 
@@ -50,13 +43,15 @@ def complete(variant: Variant, shapes: Shapes, given: Given, file: Any) -> ViTCo
             raise ValueError("a config that is none")
         known = config.model_dump()
         says = {**says, **variant.follows(known)}
-        _compare(_told(says, known, given), known, variant, file, config)
-        return config
+        told = _told(says, known, given)
+        _compare(told, known, variant, file, config)
+        return with_statements(config, given, _decided(told, config, given))
     _check_fields(given.changes, file)
     known = preset_fields(given.preset) if given.preset else {}
     known = with_changes(known, given.changes)
     says = {**says, **variant.follows({**says, **known})}
-    _compare(_told(says, known, given), known, variant, file, None)
+    told = _told(says, known, given)
+    _compare(told, known, variant, file, None)
     fields = with_axes({**variant.output, **says, **known})
     _flat_channels(fields, variant, shapes, file)
     _head_width(fields, variant, shapes)
@@ -78,7 +73,18 @@ def complete(variant: Variant, shapes: Shapes, given: Given, file: Any) -> ViTCo
     check_patches(fields, variant, shapes, file)
     if "pos_embed_tokens" not in fields:
         fields["pos_embed_tokens"] = _pos_tokens(fields, variant, shapes)
-    return ViTConfig(**fields)
+    config = ViTConfig(**fields)
+    return with_statements(config, given, _decided(told, config, given))
+
+
+def _decided(
+    told: Mapping[str, Any], config: ViTConfig, given: Given
+) -> frozenset[str]:
+    """Fields that names and shapes decide, whatever the caller says."""
+    known = config.model_dump()
+    agreed = {n for n, v in told.items() if _agrees(n, v, known[n], config)}
+    absent = BY_PRESENCE.difference(told) if given.lacking else frozenset()
+    return (BY_PRESENCE | agreed | {"pos_embed_tokens"}) - absent
 
 
 def _check_fields(changes: Mapping[str, Any], file: Any) -> None:
@@ -171,7 +177,7 @@ def _told(
     if not given.lacking:
         return says
     headless = not says.get("num_classes") and known.get("num_classes")
-    fields = _OF_TENSORS | (_OF_HEAD if headless else frozenset())
+    fields = BY_PRESENCE | (_OF_HEAD if headless else frozenset())
     return {
         name: value
         for name, value in says.items()

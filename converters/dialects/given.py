@@ -17,6 +17,9 @@ class Given:
         config: A whole config.
         preset: Name of a preset.
         changes: Single fields; they stand above the other two.
+        origin: How the config was stated, `"config"` or `"preset NAME"`; empty for what
+            the source itself says: our config in the file, the library's beside it.
+        own: Single fields that the source itself says: the modules of a live model.
         lacking: Whether the file may lack tensors: that it has none of a kind then says
             nothing against a config that asks for them.
     """
@@ -24,6 +27,8 @@ class Given:
     config: ViTConfig | None = None
     preset: str | None = None
     changes: Mapping[str, Any] = field(default_factory=dict)
+    origin: str = "config"
+    own: Mapping[str, Any] = field(default_factory=dict)
     lacking: bool = False
 
     def __bool__(self) -> bool:

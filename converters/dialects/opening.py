@@ -34,6 +34,7 @@ from converters.dialects.given import Given
 from converters.dialects.leftovers import is_dcp, whole_of
 from converters.dialects.reading import DialectReader, RawFile
 from converters.dialects.recognise import Match, matches, recognise
+from converters.dialects.statements import BY_TENSORS, with_statements
 from converters.errors import refusal
 from converters.files import FOLDER_WEIGHTS, open_reader
 from converters.files.base import FORMATS, Reader, merge_configs
@@ -215,11 +216,19 @@ def _own(path: Path, asked: Asked) -> Reader:
         raise refusal(f"{names}: for files of PyTorch weights only{suffix}", file=path)
     given = given_config(asked, None)
     reader = open_reader(path, given.whole())
-    if given.changes and given.whole() is None:
-        with reader:
-            changed = reader.config.replace(**given.changes)
-        return open_reader(path, changed)  # refuses another architecture
-    return reader
+    if not given:
+        return reader
+    with reader:
+        config = reader.config
+        if given.whole() is None:
+            config = config.replace(**given.changes)
+    return open_reader(path, _stated(config, given, reader))
+
+
+def _stated(config: ViTConfig, given: Given, file: Any) -> ViTConfig:
+    """The config of a file of our own names, with what only the caller says of it."""
+    own: ViTConfig | None = getattr(file, "own_config", None)
+    return with_statements(config, given, BY_TENSORS, own)
 
 
 def read_raw(raw: RawFile, asked: Asked) -> Reader:
@@ -250,8 +259,9 @@ def _read_raw(raw: RawFile, asked: Asked) -> Reader:
             return _canonical(raw, asked)
         dialect, variants = find(written)
         match = Match(dialect, variants[0], "")
-        given = given_config(asked, match.dialect)
-        return DialectReader(raw, match, _same(raw.path, own, given))
+        given = _same(raw.path, own, given_config(asked, match.dialect))
+        config = given.whole() or own
+        return DialectReader(raw, match, _stated(config, given, raw))
     if not asked.of_names and is_ours(asked.config):
         fits = matches(raw.tensors)
         if raw.format == "safetensors" and (not fits or _timm(fits)):
@@ -260,9 +270,10 @@ def _read_raw(raw: RawFile, asked: Asked) -> Reader:
     asked, remarks = by_tensors(asked, match, raw)
     given = given_config(asked, match.dialect)
     if own is not None and asked.beside is not None:
-        given = Given(with_beside(raw.path, own, asked.beside), None, asked.changes)
+        beside = with_beside(raw.path, own, asked.beside)
+        given = Given(beside, None, asked.changes, origin="")
     elif own is not None:
-        given = Given(_same(raw.path, own, given))
+        given = _same(raw.path, own, given)
     reader = DialectReader.opened(raw, match, given, asked.prefix is not None)
     if own is None and given.config is not None and given.config.source is not None:
         crops = [t for t in given.config.source.steps if t.startswith("crop_input:")]
@@ -281,6 +292,8 @@ def _canonical(raw: RawFile, asked: Asked) -> Reader:
     whole = given.whole()
     if whole is None and own is not None and given.changes:
         whole = own.replace(**given.changes)
+    if whole is not None:
+        whole = _stated(whole, given, raw)
     if isinstance(raw, MergedFile):
         return raw.as_own(whole)
     raw.close()
@@ -300,8 +313,8 @@ def open_weights(path: Path, config: ViTConfig | None = None) -> Reader:
     return open_reader(path, config)
 
 
-def _same(path: Path, own: ViTConfig, given: Given) -> ViTConfig:
+def _same(path: Path, own: ViTConfig, given: Given) -> Given:
     """The file's own config, with single fields that are no part of the model."""
     changed = own.replace(**given.changes)
     merge_configs(path, own, given.whole() or changed)
-    return changed
+    return Given(own, None, given.changes, origin="")

@@ -51,6 +51,7 @@ class WeightsH5Reader:
 
     Attributes:
         raw: The same.
+        own_config: The config beside the weights, in a `.keras`.
         digests: What `keras_vit.guard` noted of each weight, if it did.
         verify: Whether values are compared with these digests when they are read.
 
@@ -60,6 +61,7 @@ class WeightsH5Reader:
 
     format = "weights.h5"
     dialect = "keras"
+    own_config: ViTConfig | None = None
 
     def __init__(
         self,

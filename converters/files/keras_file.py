@@ -62,6 +62,7 @@ class KerasReader(WeightsH5Reader):
             own, raw = model_of(text, path)
             start, size = _span(self._file, members["model.weights.h5"], path)
             window = BufferedReader(_Window(self._file, start, size))
+            self.own_config = own
             merged = merge_configs(path, own, config)
             super().__init__(path, merged, file=cast(BinaryIO, window), raw=raw)
         except BaseException:

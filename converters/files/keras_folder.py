@@ -49,6 +49,7 @@ class KerasFolderReader(WeightsH5Reader):
         if text.stat().st_size > MAX_JSON:
             raise refusal("larger than any config is", file=text)
         own, raw = model_of(text.read_bytes(), path)
+        self.own_config = own
         check_input(path / WEIGHTS, "weights.h5")
         super().__init__(path / WEIGHTS, merge_configs(path, own, config), raw=raw)
 

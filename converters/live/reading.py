@@ -99,11 +99,12 @@ def reader(walk: Walk, found: Found, asked: Asked) -> DialectReader:
     match = replace(match, variant=_silenced(match.variant, found.fields))
     _same(found, asked, state.path)
     if found.config is not None:
-        known = {**found.fields, **asked.changes}
-        given = Given(found.config.replace(**known))
+        own = found.config.replace(**found.fields)
+        given = Given(own, None, asked.changes, origin="")
     else:
+        changes = {**asked.changes, **found.fields}
         given = Given(
-            asked_config(asked), asked.preset, {**asked.changes, **found.fields}
+            asked_config(asked), asked.preset, changes, "config", own=found.fields
         )
     return DialectReader.opened(state, match, given)
 

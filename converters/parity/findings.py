@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from converters.parity.criteria import Criteria
 from converters.parity.diagnose import of_config, of_tensors
+from converters.parity.identity import statement_checks
 from converters.parity.operands import Opened
 from converters.parity.options import Options
 from converters.parity.record import (
@@ -55,6 +56,7 @@ def compare_files(found: Findings, a: Opened, b: Opened, criteria: Criteria) -> 
     fields = config_rows(a.config, b.config)
     found.add("config", *fields)
     found.checks += config_checks(fields, a.config, b.config)
+    found.checks += statement_checks(a.config, b.config)
     found.add("divergences", *of_config(fields), *of_tensors(a, b, rows))
 
 
@@ -76,6 +78,7 @@ def report_of(
     a: Operand,
     b: Operand,
     seconds: float,
+    phases: dict[str, float] | None = None,
 ) -> ParityReport:
     """The record of all that was found."""
     verdict = verdict_of(found.checks)
@@ -100,5 +103,6 @@ def report_of(
         ),
         checks=tuple(found.checks),
         seconds=seconds,
+        phases=phases or {},
         **cast("dict[str, Any]", {k: tuple(v) for k, v in found.parts.items()}),
     )

@@ -17,6 +17,7 @@ from converters.files import write
 from converters.files.base import Raw, Reader
 from converters.live import is_module
 from converters.live.walk import class_name
+from converters.parity.identity import identity_of
 from converters.parity.record import Operand
 from converters.verification import RUNNABLE
 from vit_config import ViTConfig
@@ -107,8 +108,7 @@ def open_operand(
             role=role,
             format="module" if live else reader.format,
             dialect=reader.dialect,
-            fingerprint=fingerprint(found.digests),
-            architecture=found.config.architecture_hash(),
+            **identity_of(found.config, fingerprint(found.digests)),
             tensors=len(found.digests),
             parameters=found.parameters,
             dtype=found.dtype,

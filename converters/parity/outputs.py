@@ -15,6 +15,7 @@ of the conversion. The judge is the RMS rule (`converters.parity.rms`):
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from converters.parity.process import (
     Answer,
     ProcessError,
     chosen_backend,
+    loaded_mark,
     read_answer,
     require,
     started,
@@ -43,6 +45,7 @@ from converters.parity.rms import (
     compare_rms,
 )
 from converters.parity.size import HEAD_PATCHES, batch_of, enough, inputs_for
+from converters.phases import COMPARING, LOADING, RUNNING
 from converters.wording import options
 from vit_config import ViTConfig
 
@@ -141,6 +144,7 @@ def check_outputs(
     dtype: str,
     backend: str,
     with_preprocessing: bool = False,
+    phases: Callable[[str], None] = lambda name: None,
 ) -> OutputCheck:
     """Holds a written Keras file against the torch twin with the same weights.
 
@@ -151,6 +155,7 @@ def check_outputs(
         dtype: Type of its weights.
         backend: Keras' backend.
         with_preprocessing: Whether the model prepares its inputs itself.
+        phases: Called with the name of each part of the work as it begins.
 
     Raises:
         ConversionError: If an output differs by more than rounding, or a process
@@ -164,9 +169,10 @@ def check_outputs(
         if with_preprocessing:
             case["raw"] = raw.write_raw(folder, config)
         try:
-            ours, said, theirs, their = _run(folder, case, backend)
+            ours, said, theirs, their = _run(folder, case, backend, phases)
         except ProcessError as error:
             raise refusal(str(error), hint=_light()) from None
+        phases(COMPARING)
         prepared = list(raw.checks("", ours.more, theirs.more))
         parts = _parts(config, ours, theirs)
         issues = [
@@ -224,17 +230,23 @@ def _case(folder: Path, file: Path, config: ViTConfig, dtype: str) -> dict[str, 
 
 
 def _run(
-    folder: Path, case: dict[str, Any], backend: str
+    folder: Path,
+    case: dict[str, Any],
+    backend: str,
+    phases: Callable[[str], None] = lambda name: None,
 ) -> tuple[Answer, dict[str, Any], Answer, dict[str, Any]]:
     """Both processes side by side, as most of their time is importing."""
     label = f"Keras ({backend})"
     mine = {**case, "answers": "keras.npz"}
     theirs = {**case, "answers": "torch.npz"}
     jobs = write_job(folder / "k.json", [mine]), write_job(folder / "t.json", [theirs])
+    phases(LOADING)
     with (
         started(KERAS_WORKER, jobs[0], label, backend) as keras,
         started(REFERENCE, jobs[1], "PyTorch", backend) as torch,
     ):
+        keras.wait_for(folder / loaded_mark(mine), LIMIT_S)
+        phases(RUNNING)
         said, their = keras.wait(LIMIT_S), torch.wait(LIMIT_S)
     return (
         read_answer(folder, mine, said["cases"][0]),

@@ -154,6 +154,11 @@ def write_job(path: Path, cases: list[dict[str, Any]]) -> Path:
     return path
 
 
+def loaded_mark(case: dict[str, Any]) -> str:
+    """Name of the empty file that says that the model of a case is loaded."""
+    return f"{case['answers']}.loaded"
+
+
 def read_answer(folder: Path, case: dict[str, Any], said: dict[str, Any]) -> Answer:
     """What a worker wrote for one case."""
     with np.load(folder / case["answers"]) as found:
@@ -241,6 +246,14 @@ class Worker:
         text = self._said.read_text("utf-8", "replace")
         said: dict[str, Any] = json.loads(text.strip().splitlines()[-1])
         return said
+
+    def wait_for(self, mark: Path, limit: float) -> None:
+        """Waits until it has written a file or has ended, for so many seconds."""
+        end = time.monotonic() + limit
+        while self._process.poll() is None and not mark.exists():
+            if time.monotonic() > end:
+                return
+            time.sleep(POLL_S)
 
     def wait_beside(self, other: Worker) -> None:
         """Waits until it is done, or another has failed that it may be waiting for."""

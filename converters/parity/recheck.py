@@ -60,8 +60,10 @@ def recheck(record: ParityReport, found: ParityReport) -> Iterator[Check]:
         found: The new one, asked for the same.
     """
     for then, now in ((record.a, found.a), (record.b, found.b)):
-        for field in ("fingerprint", "architecture"):
+        for field in ("fingerprint", "architecture", "model"):
             old, new = getattr(then, field), getattr(now, field)
+            if field == "model" and not old:
+                continue  # a record from before there was such a hash
             yield _check(
                 f"{field} of {then.role}",
                 old == new,

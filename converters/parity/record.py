@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from converters.errors import refusal
+from vit_config import Statement
 
 SCHEMA_VERSION = 1
 
@@ -52,6 +53,10 @@ class Operand(Strict):
         dialect: Whose tensor names it has.
         fingerprint: SHA-256 over its canonical weights.
         architecture: SHA-256 of its config without data, labels and source.
+        model: SHA-256 over both, see `converters.model_fingerprint`.
+        about: Its architecture in words, by part; empty if it states no config.
+        fields: The same as fields of the config.
+        stated: What was stated by hand of it, and is in nothing of its source.
         tensors: Number of its tensors.
         parameters: Number of its scalars.
         dtype: Type of its weights.
@@ -62,6 +67,10 @@ class Operand(Strict):
     dialect: str
     fingerprint: str
     architecture: str
+    model: str = ""
+    about: dict[str, str] = {}
+    fields: dict[str, Any] = {}
+    stated: tuple[Statement, ...] = ()
     tensors: int
     parameters: int
     dtype: str
@@ -384,6 +393,7 @@ class ParityReport(Strict):
         scatters: Of logits on noise.
         cases: Decisions on the user's list.
         seconds: How long it took.
+        phases: Seconds of each part of the work, by its name, in order.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -404,6 +414,7 @@ class ParityReport(Strict):
     scatters: tuple[Scatter, ...] = ()
     cases: tuple[CaseSummary, ...] = ()
     seconds: float = 0.0
+    phases: dict[str, float] = {}
 
     @property
     def passed(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from converters.parity.identity import STATED
 from converters.parity.record import Check, Level, Verdict
 
 
@@ -35,13 +36,24 @@ def sentence(verdict: Verdict, checks: Iterable[Check], level: Level) -> str:
     if same and all(check.same_bits for check in same):
         parts = [*parts[:1], "all outputs have the same bits"]
     if verdict == "passed":
-        return f"B is the same model as A up to {level}: {', '.join(parts)}."
+        said = f"B is the same model as A up to {level}: {', '.join(parts)}."
+        return " ".join([said, *_untested(checks)])
     left = [check for check in checks if check.status == "not checked"]
     if not left:
         return "Nothing was judged."
     about = ", ".join(dict.fromkeys(check.subject or check.name for check in left))
     found = f": {', '.join(parts)}" if parts else ""
-    return f"Not everything was checked (missing: {about}); nothing differed{found}."
+    said = f"Not everything was checked (missing: {about}); nothing differed{found}."
+    return " ".join([said, *_untested(checks)])
+
+
+def _untested(checks: Iterable[Check]) -> list[str]:
+    """What both sides were told, which no comparison of them can tell from wrong."""
+    return [
+        f"{one.message[:1].upper()}{one.message[1:]}."
+        for one in checks
+        if one.name == STATED
+    ]
 
 
 def _worst(checks: Iterable[Check]) -> Check | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from converters.architecture import NOT_IN_FILE, architecture_lines, by_hand
 from converters.parity.record import (
     MEANINGS,
     Check,
@@ -27,6 +28,7 @@ def _lines(report: ParityReport) -> Iterator[str]:
     yield report.sentence
     for operand in (report.a, report.b):
         yield _operand(operand)
+        yield from (f"   {line}" for line in _model(operand, report.a))
     rows = check_lines(report.checks)
     if rows:
         yield ""
@@ -55,6 +57,16 @@ def cause(found: Divergence) -> str:
     begins = f"the difference begins at {found.tap}. " if found.tap else ""
     who = f"{found.subject}: " if found.subject else ""
     return f"{who}{begins}{found.explanation}"
+
+
+def _model(operand: Operand, first: Operand) -> Iterator[str]:
+    """What the model is, once for both if they are alike; and what was stated of it."""
+    if operand is first or operand.about != first.about:
+        yield from architecture_lines(operand.about)
+    if operand.model:
+        yield f"model fingerprint {operand.model[:16]} (weights and architecture)"
+    if operand.stated:
+        yield f"{NOT_IN_FILE}{by_hand(operand.stated)}"
 
 
 def _operand(operand: Operand) -> str:

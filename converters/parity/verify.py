@@ -48,6 +48,7 @@ from converters.parity.record import Check, ParityReport
 from converters.parity.run import Pair, Run, run_original
 from converters.parity.subject import judge_subject
 from converters.parity.weights import check_geometry
+from converters.phases import Phases
 from vit_config import ViTConfig
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ def verify(
         threshold=threshold,
         include_inputs=pictures is not None,
     )
-    tell = progress or (lambda text: None)
+    tell = Phases(progress)
     asked = Asked.by(from_dialect, prefix, config, preset, changes, drop, head, base)
     with (
         tempfile.TemporaryDirectory(prefix="vit-duet-") as name,
@@ -197,15 +198,12 @@ def verify(
         if pictures is not None:
             pictures += found.pictures
         operands = of_a.operand, of_b.operand
-        report = report_of(
-            found, ran, options, *operands, seconds=time.perf_counter() - start
-        )
+        took = time.perf_counter() - start, tell.end()
+        report = report_of(found, ran, options, *operands, *took)
         if record is None:
             return report
         found.checks += recheck(record, report)
-        return report_of(
-            found, ran, options, *operands, seconds=time.perf_counter() - start
-        )
+        return report_of(found, ran, options, *operands, *took)
 
 
 def _models(

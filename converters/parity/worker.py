@@ -23,6 +23,7 @@ from converters.parity.device import (
     settle,
     versions,
 )
+from converters.parity.process import loaded_mark
 from converters.parity.program import answered, run
 
 
@@ -77,6 +78,7 @@ def _asked(fields: dict[str, Any], folder: Path, backend: str) -> dict[str, Any]
             del runner  # two of them need not fit into memory
             runner = fresh()
         said["load_seconds"] = time.perf_counter() - start
+        (folder / loaded_mark(fields)).touch()
         case.outputs(runner)
         case.raw(runner)
         case.layers(runner)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -94,7 +95,7 @@ def test_inspect_agrees_on_the_fingerprint_of_every_format(source, tmp_path):
 def test_inspect_shows_what_it_cannot_name(tmp_path):
     path = bare(tmp_path / "x.safetensors", {"encoder.a": np.ones((2, 3), np.float32)})
     result = call("inspect", path)
-    assert result.exit_code == 0
+    assert result.exit_code == 1
     assert "unknown" in result.stdout and "encoder.a" in result.stdout
 
 
@@ -103,7 +104,7 @@ def test_inspect_tells_what_does_not_fit(tmp_path):
     del arrays["norm.bias"]
     path = write_canonical(tmp_path / "x.safetensors", CONFIG, arrays)
     result = call("inspect", path)
-    assert result.exit_code == 0
+    assert result.exit_code == 1
     assert "missing     norm.bias" in result.stdout
 
 
@@ -401,10 +402,29 @@ def test_a_signal_leaves_nothing(number, source, tmp_path):
     assert files_in(tmp_path) == ["in"]
 
 
-def test_progress_is_quiet_without_a_terminal(source, tmp_path):
+PHASE = re.compile(r"([a-z ]+): \d+\.\d\d s")
+"""What stands on standard error for a phase that has ended, where it is no terminal."""
+
+
+def test_a_redirected_run_prints_a_line_for_each_phase_and_none_with_json(
+    source, tmp_path
+):
     options = ("--verify", "weights")
     result = run("convert", source, tmp_path / "x.keras", *options)
+    names = ["reading and checking", "writing", "proving"]
+    told = [PHASE.fullmatch(line) for line in result.stderr.splitlines()]
+    assert result.returncode == 0 and [line and line[1] for line in told] == names
+    result = run("convert", source, tmp_path / "y.keras", *options, "--json")
     assert result.returncode == 0 and result.stderr == ""
+    assert list(json.loads(result.stdout)["phases"]) == names
+
+
+def test_a_phase_that_fails_prints_no_line(source, tmp_path):
+    arrays = weights(CONFIG)
+    del arrays["norm.bias"]
+    path = write_canonical(tmp_path / "bad.safetensors", CONFIG, arrays)
+    result = call("convert", path, tmp_path / "x.keras")
+    assert result.exit_code == 1 and result.stderr.startswith("bad.safetensors")
 
 
 def test_progress_ends_at_the_total(source, tmp_path):

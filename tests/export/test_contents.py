@@ -7,7 +7,6 @@ import json
 import pytest
 
 from converters.deploy.export.contents import FORMATS, Contents
-from converters.wording import COMMAND_LINE, PRETRAINED, PYTEST, speaking
 from tests.cases import CASES
 from tests.export.common import DATA, LABELS, SCAN, config, pictured
 from vit_config import ViTConfig
@@ -127,16 +126,6 @@ def test_facts_are_equal_bytes_and_hold_the_config():
     assert ViTConfig.from_dict(facts["config"]) == model
     assert facts["fingerprint"] == "f" * 64
     assert contents(model, tokens=True).facts_json() != one.facts_json()
-
-
-@pytest.mark.parametrize("interface", [COMMAND_LINE, PYTEST, PRETRAINED])
-def test_facts_do_not_depend_on_who_asks(interface):
-    """The process that writes an artifact is asked by another interface."""
-    held = contents(config("vit", problem_type=None), "onnx")
-    with speaking(interface):
-        told = held.facts_json()
-    assert told == held.facts_json()
-    assert "--set problem_type=single_label" in json.loads(told)["notes"][0]
 
 
 def test_a_label_of_several_lines_is_one_line():

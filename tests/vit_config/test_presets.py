@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from vit_config import ConfigError, ViTConfig
-from vit_config.pathology import MODELS
 from vit_config.presets import preset_fields, preset_names
 
 # Width, depth, heads, MLP width as big_vision's `decode_variant` has them, and the
@@ -61,7 +60,7 @@ def parameters(c: ViTConfig) -> int:
 
 
 def test_names() -> None:
-    assert set(preset_names()) == {*SIZES, *VOLUMES, *MODELS}
+    assert set(preset_names()) == {*SIZES, *VOLUMES}
 
 
 @pytest.mark.parametrize("name", SIZES)

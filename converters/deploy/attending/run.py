@@ -42,6 +42,7 @@ class AttentionReport:
         out: The file that was written, if any.
         config: Of the model.
         fingerprint: SHA-256 over the canonical weights.
+        model_fingerprint: SHA-256 over weights and architecture.
         library: What computed, with its version.
         values: The input as the model takes it, float32 (C, *spatial).
         attention: Of the last block, mean over its heads, (*grid): what the class token
@@ -55,6 +56,7 @@ class AttentionReport:
     out: Path | None
     config: ViTConfig
     fingerprint: str
+    model_fingerprint: str
     library: str
     values: NDArray[np.float32]
     attention: NDArray[np.float64]
@@ -82,6 +84,7 @@ class AttentionReport:
             },
             "library": self.library,
             "fingerprint": self.fingerprint,
+            "model_fingerprint": self.model_fingerprint,
             "notes": list(self.notes),
         }
 
@@ -183,6 +186,7 @@ def attention(
             out=target,
             config=running.config,
             fingerprint=running.fingerprint,
+            model_fingerprint=running.model_fingerprint,
             library=running.library,
             values=one.values,
             attention=last,

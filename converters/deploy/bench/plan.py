@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from converters.conversion import convert
-from converters.deploy.runtime.known import SUFFIXES, kind_of
+from converters.deploy.runtime.known import kind_of
 from converters.errors import refusal
 from converters.parity.process import BACKENDS
 from vit_config import ViTConfig
@@ -21,6 +21,8 @@ AGAINST = {
     "keras-hub": ("keras_hub", "keras_hub"),
 }
 """Whose own models can take part."""
+
+FORMATS = {".onnx": "onnx", ".tflite": "litert", ".pt2": "torch"}
 
 
 @dataclass(frozen=True)
@@ -146,10 +148,10 @@ def _format(path: Path) -> str:
         raise refusal("no such artifact", file=path)
     if path.is_dir():
         return kind_of(path) or "saved_model"
-    if path.suffix not in SUFFIXES:
-        known = ", ".join(SUFFIXES)
+    if path.suffix not in FORMATS:
+        known = ", ".join(FORMATS)
         raise refusal(
             f"no exported artifact: a folder of SavedModel or OpenVINO, {known}",
             file=path,
         )
-    return SUFFIXES[path.suffix]
+    return FORMATS[path.suffix]

@@ -11,11 +11,18 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from converters.architecture import (
+    NOT_IN_FILE,
+    architecture_items,
+    by_hand,
+    statements_of,
+)
 from converters.audit import audit
 from converters.deploy.card.place import MARK
 from converters.deploy.runtime.known import NAMES, SUFFIXES
 from converters.deploy.serving import calls
-from converters.parity.page.markup import code, escaped, table
+from converters.engine import model_fingerprint
+from converters.parity.page.markup import code, escaped, literal, table
 from vit_config.dialects.timm_names import hub_id
 
 if TYPE_CHECKING:
@@ -71,11 +78,12 @@ def card_of_export(report: ExportReport) -> str:
         f"{report.parameters:,} parameters, converted by vit-duet.",
         _section("Use", f"```python\n{usage(report)}```"),
         _section("Inputs and outputs", _signatures(report)),
+        _architecture(report.config),
         _section("Preprocessing and origin", _audit(report.config)),
         _labels(report.config),
         _section("Verdict", proof),
         _section("Serve", _serving(report)),
-        _section("Versions", _versions(report.versions, report.fingerprint)),
+        _section("Versions", _versions(report, report.versions)),
     ]
     return "\n\n".join(filter(None, parts)) + "\n"
 
@@ -107,10 +115,11 @@ def card_of_conversion(report: ConversionReport) -> str:
             f"```python\n{calls.keras(name, report.config, report.raw is not None)}```",
         ),
         _section("Inputs", inputs),
+        _architecture(report.config),
         _section("Preprocessing and origin", _audit(report.config)),
         _labels(report.config),
         _section("Verdict", proof),
-        _section("Versions", _versions({}, report.fingerprint)),
+        _section("Versions", _versions(report)),
     ]
     return "\n\n".join(filter(None, parts)) + "\n"
 
@@ -138,9 +147,10 @@ def card_of_quantization(report: QuantizationReport) -> str:
         ),
         _section("Inputs", f"It takes {escaped(takes(report.config, report.raw))}."),
         _section("Against float32", table(("", "as measured"), rows)),
+        _architecture(report.config),
         _section("Preprocessing and origin", _audit(report.config)),
         _labels(report.config),
-        _section("Versions", _versions(report.versions, report.fingerprint)),
+        _section("Versions", _versions(report, report.versions)),
     ]
     return "\n\n".join(filter(None, parts)) + "\n"
 
@@ -299,11 +309,30 @@ def _labels(config: ViTConfig) -> str:
     return _section("Labels", "\n".join(shown))
 
 
-def _versions(versions: Mapping[str, str], fingerprint: str) -> str:
+def _architecture(config: ViTConfig) -> str:
+    rows = [(name, escaped(text)) for name, text in architecture_items(config).items()]
+    parts = [table(("", ""), rows)]
+    told = by_hand(statements_of(config))
+    if told:
+        parts.append(
+            f"**{NOT_IN_FILE[0].upper()}{NOT_IN_FILE[1:-2]}:** {literal(told, 4000)}. "
+            "No comparison of this card tests whether that is right."
+        )
+    return _section("Architecture", "\n\n".join(parts))
+
+
+def _versions(
+    report: ExportReport | ConversionReport | QuantizationReport,
+    versions: Mapping[str, str] | None = None,
+) -> str:
     from converters.version import producer
 
-    rows: Iterable[tuple[str, str]] = versions.items()
+    rows: Iterable[tuple[str, str]] = (versions or {}).items()
     lines = [f"- {escaped(name)} {escaped(version)}" for name, version in rows]
     own = f"- {escaped(producer())}"
-    stated = f"- fingerprint of the weights: {code(fingerprint)}"
-    return "\n".join([own, *lines, stated])
+    model = model_fingerprint(report.fingerprint, report.config)
+    stated = [
+        f"- fingerprint of the weights: {code(report.fingerprint)}",
+        f"- fingerprint of the model, weights and architecture: {code(model)}",
+    ]
+    return "\n".join([own, *lines, *stated])

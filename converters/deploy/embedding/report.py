@@ -26,6 +26,7 @@ class EmbedReport:
         resumed: Files that an earlier run had done.
         library: What computed, with its version.
         fingerprint: SHA-256 over the model's canonical weights.
+        model_fingerprint: SHA-256 over weights and architecture.
         seconds: Time that this run took.
     """
 
@@ -39,6 +40,7 @@ class EmbedReport:
     resumed: int
     library: str
     fingerprint: str
+    model_fingerprint: str
     seconds: float = field(compare=False)
 
     def to_dict(self) -> dict[str, Any]:
@@ -55,6 +57,7 @@ class EmbedReport:
             "resumed": self.resumed,
             "library": self.library,
             "fingerprint": self.fingerprint,
+            "model_fingerprint": self.model_fingerprint,
             "seconds": round(self.seconds, 3),
         }
 

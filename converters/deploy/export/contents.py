@@ -10,10 +10,10 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from converters.architecture import identity_facts
 from converters.audit import lies
 from converters.deploy.meaning import probability
 from converters.version import producer
-from converters.wording import COMMAND_LINE, speaking
 from vit_config import ConfigError, ViTConfig
 
 Format = Literal["saved_model", "onnx", "litert", "torch", "openvino"]
@@ -260,18 +260,13 @@ class Contents:
         return tuple(found)
 
     def facts(self) -> dict[str, Any]:
-        """What every artifact carries inside, as JSON types; the same whoever asks."""
-        with speaking(COMMAND_LINE):
-            return self._facts()
-
-    def _facts(self) -> dict[str, Any]:
+        """What every artifact carries inside, as JSON types."""
         return {
             "facts_version": 1,
             "producer": producer(),
             "format": self.format,
             "config": self.config.to_dict(),
-            "architecture_hash": self.config.architecture_hash(),
-            "fingerprint": self.fingerprint,
+            **identity_facts(self.config, self.fingerprint),
             "dtype": self.dtype,
             "signatures": [asdict(one) for one in self.signatures()],
             "probabilities": self.probabilities,

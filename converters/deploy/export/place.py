@@ -8,7 +8,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from converters.deploy.card.place import NAME, is_ours
-from converters.deploy.runtime import known
 from converters.deploy.runtime.known import MARKERS
 from converters.errors import printable, refusal
 from converters.files.atomic import check_output
@@ -19,7 +18,7 @@ VERSION = "1"
 
 CARD = NAME
 
-SUFFIXES = {kind: suffix for suffix, kind in known.SUFFIXES.items()}
+SUFFIXES = {"onnx": ".onnx", "litert": ".tflite", "torch": ".pt2"}
 """Of the formats that are one file."""
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from converters.architecture import Rows, identity_facts, identity_rows, model_rows
 from converters.deploy.export.contents import Format, Signature
 from converters.errors import printable
 from converters.html_table import html_table
+from converters.phases import phases_text
 from vit_config import ViTConfig
 
 
@@ -67,6 +69,7 @@ class ExportReport:
         versions: Of what wrote and ran it.
         files: Size in bytes of each file, by its path below the target's folder.
         seconds: Time it took.
+        phases: Seconds of each part of the work, by its name, in order.
     """
 
     source: Path
@@ -87,6 +90,7 @@ class ExportReport:
     versions: Mapping[str, str]
     files: Mapping[str, int]
     seconds: float
+    phases: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -103,8 +107,7 @@ class ExportReport:
             "source_format": self.source_format,
             "source_dialect": self.source_dialect,
             "config": self.config.to_dict(),
-            "architecture_hash": self.config.architecture_hash(),
-            "fingerprint": self.fingerprint,
+            **identity_facts(self.config, self.fingerprint),
             "dtype": self.dtype,
             "tensors": self.tensors,
             "parameters": self.parameters,
@@ -116,13 +119,14 @@ class ExportReport:
             "versions": dict(self.versions),
             "files": dict(self.files),
             "seconds": round(self.seconds, 3),
+            "phases": {name: round(s, 3) for name, s in self.phases.items()},
         }
 
     def to_json(self) -> str:
         """All fields as one line of JSON."""
         return json.dumps(self.to_dict())
 
-    def _rows(self) -> list[tuple[str, str]]:
+    def _rows(self) -> Rows:
         dialect = f", {self.source_dialect}" if self.source_dialect else ""
         size = sum(self.files.values()) / 1e6
         count = f"{len(self.files)} file{'s' if len(self.files) != 1 else ''}"
@@ -136,6 +140,7 @@ class ExportReport:
                 f"{printable(self.target.name)} ({self.format}, {count}, "
                 f"{size:,.1f} MB) in {self.seconds:.1f} s",
             ),
+            *model_rows(self.config),
             ("weights", f"{self.tensors} tensors, {self.parameters:,} x {self.dtype}"),
         ]
         for signature in self.signatures:
@@ -149,7 +154,9 @@ class ExportReport:
         rows.append(
             ("ran with", ", ".join(f"{k} {v}" for k, v in self.versions.items()))
         )
-        rows.append(("fingerprint", self.fingerprint))
+        if self.phases:
+            rows.append(("took", phases_text(self.phases, self.seconds)))
+        rows += identity_rows(self.config, self.fingerprint)
         return rows
 
     def _figures(self, signature: str) -> str:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from converters.arguments import check_flag, check_path, wrong
 from converters.checking import Checked, checked
@@ -35,9 +35,9 @@ from converters.engine import Cast, fingerprint
 from converters.errors import named, refusal
 from converters.files import write
 from converters.files.atomic import check_space
-from converters.instead import format_meant
 from converters.parity.archive import Arrays
 from converters.parity.process import ProcessError, Worker, require, started, write_job
+from converters.phases import Phases
 from converters.wording import options
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def export(
     source: PathLike | Module,
     target: PathLike,
     *,
-    format: Format | None = None,
+    format: Format,
     config: ConfigLike | None = None,
     preset: str | None = None,
     changes: Mapping[str, Any] | None = None,
@@ -94,8 +94,7 @@ def export(
         target: For `"saved_model"` and `"openvino"` a folder, which will hold the
             version `1`; else a file that ends with `.onnx`, `.tflite` (LiteRT) or
             `.pt2` (torch).
-        format: `"saved_model"`, `"onnx"`, `"litert"`, `"torch"` or `"openvino"`; None:
-            as the suffix of the file says.
+        format: `"saved_model"`, `"onnx"`, `"litert"`, `"torch"` or `"openvino"`.
         config: The model's config, where the source does not hold one.
         preset: Name of a preset, instead of a config.
         changes: Fields of our config, which stand above config and preset.
@@ -121,29 +120,17 @@ def export(
     check_flag("tokens", tokens)
     check_flag("force", force)
     check_flag("card", card)
-    tell = progress or (lambda text: None)
+    if format not in get_args(Format):
+        raise wrong("format", format, f"one of {', '.join(get_args(Format))}")
+    phases = Phases(progress)
     origin, target = origin_of(source), Path(target)
-    if format is None:
-        reading: dict[str, Any] = {
-            "from_dialect": from_dialect,
-            "prefix": prefix,
-            "config": config,
-            "preset": preset,
-            "changes": changes,
-            "drop": drop,
-            "head": head,
-            "base": base,
-        }
-        format = cast("Format", format_meant(source, target, reading))
-    elif format not in get_args(Format):
-        raise wrong("format", format, f"one of {', '.join(get_args(Format))}, or None,")
     check_place(target, format, parts_of(origin), force)
     beside = format in SUFFIXES
     if card and beside:
         check_card(card_beside(target))
     require({"torch": "torch", **NEEDED[format]})
     asked = Asked.by(from_dialect, prefix, config, preset, changes, drop, head, base)
-    tell("reading the model")
+    phases("reading the model")
     with open_source(source, asked) as reader:
         found = checked(reader)
         contents = Contents(
@@ -159,7 +146,7 @@ def export(
             write(model, "safetensors", Cast(found.source, "float32"), found.config)
             with placed(target, format, force=force) as made:
                 try:
-                    said = _made(contents, made, model, Path(name), tell)
+                    said = _made(contents, made, model, Path(name), phases)
                 except ProcessError as error:
                     raise refusal(str(error), file=target) from None
                 report = ExportReport(
@@ -178,6 +165,7 @@ def export(
                     notes=contents.notes(),
                     files={},
                     seconds=time.perf_counter() - start,
+                    phases=phases.end(),
                     **said,
                 )
                 if card and not beside:
@@ -234,6 +222,7 @@ def _made(
         with started(CHECKER, check, label, backend) as checker:
             ran = _answer(checker, label)
         torch.wait(LIMIT_S)
+    tell("comparing")
     with (
         Arrays(folder / ours["answers"]) as given,
         Arrays(folder / theirs["answers"]) as exact,

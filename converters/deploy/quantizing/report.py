@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from converters.architecture import Rows, identity_facts, identity_rows, model_rows
 from converters.errors import printable
 from converters.html_table import html_table
 
@@ -157,7 +158,7 @@ class QuantizationReport:
             "source_dialect": self.source_dialect,
             "config": self.config.to_dict(),
             "with_preprocessing": self.raw is not None,
-            "fingerprint": self.fingerprint,
+            **identity_facts(self.config, self.fingerprint),
             "layers": list(self.layers),
             "parameters": self.parameters,
             "weight_bytes": list(self.weight_bytes),
@@ -217,7 +218,7 @@ class QuantizationReport:
             ("ran with", ", ".join(f"{k} {v}" for k, v in self.versions.items())),
         ]
 
-    def _rows(self) -> list[tuple[str, str]]:
+    def _rows(self) -> Rows:
         dialect = f", {self.source_dialect}" if self.source_dialect else ""
         source = f"{printable(self.source.name)} ({self.source_format}{dialect})"
         return [
@@ -227,9 +228,14 @@ class QuantizationReport:
                 f"{printable(self.target.name)} (keras) in {self.seconds:.1f} s",
             ),
             ("verdict", WARNING),
+            *model_rows(self.config),
             *self.rows(),
-            ("fingerprint", f"{self.fingerprint} (before)"),
+            *((label, f"{text} (before)") for label, text in self._identity()),
         ]
+
+    def _identity(self) -> Rows:
+        """Of the model that was quantised; its rounded weights have no fingerprint."""
+        return identity_rows(self.config, self.fingerprint)
 
     def __str__(self) -> str:
         return "\n".join(f"{label:<12} {text}" for label, text in self._rows())

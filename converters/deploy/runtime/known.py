@@ -19,9 +19,6 @@ MARKERS = {"saved_model": saved_model.MARKER, "openvino": openvino_model.MARKER}
 
 SUFFIXES = {".onnx": "onnx", ".tflite": "litert", ".pt2": "torch"}
 
-NAMED = {**SUFFIXES, ".pb": "saved_model", ".xml": "openvino"}
-"""What the name of a file says that somebody wants; of the last two a folder is."""
-
 NAMES = {
     "saved_model": "SavedModel",
     "onnx": "ONNX",
@@ -47,16 +44,6 @@ def kind_of(path: Path) -> str:
         return SUFFIXES[path.suffix]
     found = (kind for kind, name in MARKERS.items() if version_of(path, name))
     return next(found, "")
-
-
-def meant(target: Path) -> str:
-    """The format that is meant by the name of something to write; empty if none is.
-
-    Args:
-        target: A file that need not be there, or a folder, which says it by what it
-            holds.
-    """
-    return NAMED.get(target.suffix.lower()) or kind_of(target)
 
 
 def facts_in(path: Path, kind: str) -> dict[str, Any]:

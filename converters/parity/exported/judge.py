@@ -16,6 +16,7 @@ from converters.parity.diagnose import of_config
 from converters.parity.exported.operand import Exported
 from converters.parity.exported.runner import PROBABILITIES
 from converters.parity.findings import Findings, not_checked
+from converters.parity.identity import statement_checks
 from converters.parity.judge import Judge
 from converters.parity.operands import Opened
 from converters.parity.options import Options
@@ -79,6 +80,7 @@ def compare_stated(
     rows = config_rows(a.config, b.config)
     found.add("config", *rows)
     found.checks += config_checks(rows, a.config, b.config)
+    found.checks += statement_checks(a.config, b.config)
     found.add("divergences", *of_config(rows))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from converters.deploy.runtime.known import NAMES, facts_in, kind_of
 from converters.deploy.serving.client import RestModel, is_url
 from converters.errors import ConversionError, Issue, printable, refusal
+from converters.parity.identity import identity_of
 from converters.parity.operands import Opened
 from converters.parity.process import require
 from converters.parity.raw import states
@@ -112,8 +113,7 @@ def _exported(
         role="B",
         format="torch.export" if kind == "torch" else kind,
         dialect="",
-        fingerprint=str(facts.get("fingerprint", "")),
-        architecture=config.architecture_hash() if config else "",
+        **identity_of(config, str(facts.get("fingerprint", ""))),
         tensors=0,
         parameters=0,
         dtype=str(facts.get("dtype", "")),

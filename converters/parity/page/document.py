@@ -60,6 +60,7 @@ def render_html(report: ParityReport, pictures: Sequence[Picture] | None = None)
         script=script,
         script_hash=_integrity(script),
         record=_record(report),
+        parts=tuple(report.a.about | report.b.about),
         meanings=view.meanings(report),
         levels=view.levels(report),
         layers=view.layers(report),

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from converters.architecture import NOT_IN_FILE, by_hand
 from converters.parity.page import text, view
-from converters.parity.page.markup import NAME, code, escaped, fitting, fold, table
+from converters.parity.page.markup import (
+    NAME,
+    code,
+    escaped,
+    fitting,
+    fold,
+    literal,
+    table,
+)
 from converters.parity.record import Check, LayerRow, ParityReport
 
 LIMIT = 60_000
@@ -24,7 +33,13 @@ def render_markdown(report: ParityReport) -> str:
     Args:
         report: What was found.
     """
-    parts = [_head(report), _meanings(report), _divergences(report), _gaps(report)]
+    parts = [
+        _head(report),
+        _model(report),
+        _meanings(report),
+        _divergences(report),
+        _gaps(report),
+    ]
     parts += [_config(report), _checks(report), _cases(report), _setting(report)]
     parts += [_tensors(report), *_layers(report)]
     kept: list[str] = []
@@ -55,11 +70,27 @@ def _head(report: ParityReport) -> str:
             else "not seen",
             code(text.short(side.fingerprint)),
             code(text.short(side.architecture)),
+            code(text.short(side.model)) if side.model else "",
         )
         for side in (report.a, report.b)
     ]
-    head = ("", "form", "weights", "fingerprint", "architecture")
-    return "\n".join(lines) + "\n" + table(head, rows)
+    head = ("", "form", "weights", "fingerprint", "architecture", "model")
+    return "\n".join(lines) + "\n" + table(*_without_empty(head, rows))
+
+
+def _model(report: ParityReport) -> str:
+    """The architecture of both, and what was stated by hand of either."""
+    a, b = report.a.about, report.b.about
+    every = [(escaped(n), escaped(a.get(n, "")), escaped(b.get(n, ""))) for n in a | b]
+    rows, more = fitting(every, 6_000)
+    rows += [(f"… and {more} more", "", "")] if more else []
+    lines = [
+        f"**{side.role}: {NOT_IN_FILE[:-2]}:** {literal(by_hand(side.stated), 2000)}"
+        for side in (report.a, report.b)
+        if side.stated
+    ]
+    shown = [table(("model", "A", "B"), rows)] if rows else []
+    return "\n\n".join([*lines, *shown])
 
 
 def _meanings(report: ParityReport) -> str:

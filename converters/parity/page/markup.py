@@ -37,6 +37,12 @@ def code(found: object) -> str:
     return f"<code>{escaped(found, NAME)}</code>"
 
 
+def literal(found: object, longest: int = LONGEST) -> str:
+    """The same as it is written, between backticks; one in it becomes an apostrophe."""
+    safe = text.words(found).replace("`", "'")
+    return f"`{safe if len(safe) <= longest else safe[: longest - 1] + '…'}`"
+
+
 def fitting(rows: list[Row], size: int) -> tuple[list[Row], int]:
     """The first rows of so many bytes in all, and how many are left out."""
     for count, row in enumerate(rows):
