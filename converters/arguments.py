@@ -81,3 +81,11 @@ def patterns(name: str, value: Any) -> tuple[str, ...]:
     if isinstance(value, list | tuple) and all(isinstance(v, str) for v in value):
         return tuple(value)
     raise wrong(name, value, "a pattern of names, or a list of them,")
+
+
+def size_numbers(text: str) -> tuple[int, ...]:
+    """The numbers of a size that is spelled `224` or `64x64x32`; () if it is none."""
+    parts = [part.strip() for part in text.lower().split("x")]
+    if not all(part.isascii() and part.isdecimal() for part in parts):
+        return ()
+    return tuple(map(int, parts))

@@ -9,23 +9,21 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
-    ValidationError,
     ValidationInfo,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
+from vit_config.base import Frozen
 from vit_config.changes import with_axes, with_changes
 from vit_config.checks import whole_problems
-from vit_config.data import SECTIONS, DataConfig, RopeConfig, SourceConfig, StrTuple
-from vit_config.errors import ConfigError, problem_lines
+from vit_config.data import DataConfig, RopeConfig, SourceConfig, StrTuple
+from vit_config.errors import ConfigError
 from vit_config.strict_json import JsonError, canonical, strict_object
 
 SCHEMA_VERSION = 1
@@ -56,7 +54,7 @@ def _as_size(value: Any, info: ValidationInfo) -> Any:
 Size = Annotated[tuple[Count, ...], BeforeValidator(_as_size)]
 
 
-class ViTConfig(BaseModel):
+class ViTConfig(Frozen):
     """A plain pre-norm Vision Transformer in two or three spatial dimensions.
 
     What a call returns is decided by `num_classes` and `global_pool` alone:
@@ -130,10 +128,7 @@ class ViTConfig(BaseModel):
         source: Origin of the weights.
     """
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False
-    )
-
+    part: ClassVar[str] = "this schema"
     schema_version: int = SCHEMA_VERSION
     # geometry
     spatial_dims: Literal[2, 3] = 2
@@ -204,11 +199,7 @@ class ViTConfig(BaseModel):
                         f"this one reads up to {SCHEMA_VERSION}. Please upgrade"
                     ]
                 )
-            try:
-                super().__init__(**with_axes(fields))
-            except ValidationError as error:
-                lines = problem_lines(error, type(self).model_fields, SECTIONS)
-                raise ConfigError(lines) from None
+            super().__init__(**with_axes(fields))
 
     @model_validator(mode="after")
     def _check_whole(self) -> Self:

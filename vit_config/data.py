@@ -6,9 +6,11 @@ it out. `None` always means "the source did not say", never "the usual value".
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
+
+from vit_config.base import Frozen
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "area"]
 
@@ -22,13 +24,7 @@ FloatTuple = Annotated[tuple[float, ...], BeforeValidator(_as_tuple)]
 StrTuple = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False
-    )
-
-
-class IntensityConfig(_Section):
+class IntensityConfig(Frozen):
     """Intensity normalisation of a volume.
 
     A window or percentile range is scaled to `input_range` of the preprocessing.
@@ -46,6 +42,7 @@ class IntensityConfig(_Section):
             channel. None is read as false.
     """
 
+    part: ClassVar[str] = "data.intensity"
     kind: Literal["window", "percentile", "zscore"]
     low: float | None = None
     high: float | None = None
@@ -54,7 +51,7 @@ class IntensityConfig(_Section):
     channel_wise: bool | None = None
 
 
-class DataConfig(_Section):
+class DataConfig(Frozen):
     """Preprocessing that the weights were trained with.
 
     Attributes:
@@ -84,6 +81,7 @@ class DataConfig(_Section):
             at that step.
     """
 
+    part: ClassVar[str] = "data"
     mean: FloatTuple | None = None
     std: FloatTuple | None = None
     input_range: FloatTuple | None = None
@@ -101,7 +99,7 @@ class DataConfig(_Section):
     pad_value: float | None = None
 
 
-class Statement(_Section):
+class Statement(Frozen):
     """One field that somebody stated, and that nothing in the source confirms.
 
     Attributes:
@@ -111,6 +109,7 @@ class Statement(_Section):
             config), or `"preset NAME"`.
     """
 
+    part: ClassVar[str] = "source.stated"
     field: str
     value: str
     origin: str
@@ -122,7 +121,7 @@ class Statement(_Section):
 Statements = Annotated[tuple[Statement, ...], BeforeValidator(_as_tuple)]
 
 
-class SourceConfig(_Section):
+class SourceConfig(Frozen):
     """Where the weights come from and what was done to them on the way.
 
     Attributes:
@@ -140,6 +139,7 @@ class SourceConfig(_Section):
             of the source says them, so no comparison of files can tell a wrong one.
     """
 
+    part: ClassVar[str] = "source"
     dialect: str | None = None
     library: str | None = None
     library_version: str | None = None
@@ -152,7 +152,7 @@ class SourceConfig(_Section):
     stated: Statements = ()
 
 
-class RopeConfig(_Section):
+class RopeConfig(Frozen):
     """Rotary position embedding of a source model. No twin computes it yet.
 
     Attributes:
@@ -160,15 +160,6 @@ class RopeConfig(_Section):
         theta: Base of the frequencies.
     """
 
+    part: ClassVar[str] = "rope"
     kind: Literal["dinov3", "vjepa2"]
     theta: Annotated[float, Field(gt=0)] = 100.0
-
-
-SECTIONS = {
-    "data": DataConfig.model_fields,
-    "data.intensity": IntensityConfig.model_fields,
-    "rope": RopeConfig.model_fields,
-    "source": SourceConfig.model_fields,
-    "source.stated": Statement.model_fields,
-}
-"""Fields of each section of a config, by its name."""

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+    from pydantic_core import ErrorDetails
+
+SCHEMA = "this schema"
 
 # Names that other libraries use for our fields. The plain constructor refuses them
 # (their defaults differ, see `ViTConfig.from_dialect`) but says which field is meant.
@@ -72,9 +77,9 @@ class ConfigError(ValueError):
         super().__init__("\n  ".join([head, *self.problems]))
 
 
-def unknown_field(name: str, fields: Iterable[str]) -> str:
-    """Returns the line for a field name that the schema does not have."""
-    if name in FOREIGN_NAMES:
+def unknown_field(name: str, fields: Iterable[str], part: str = SCHEMA) -> str:
+    """Returns the line for a field name that the schema, or a part of it, has not."""
+    if name in FOREIGN_NAMES and part == SCHEMA:
         field, library = FOREIGN_NAMES[name]
         line = (
             f"{name}: not a field of this schema; the {library} name of {field!r}. "
@@ -86,48 +91,93 @@ def unknown_field(name: str, fields: Iterable[str]) -> str:
         )
     near = difflib.get_close_matches(name, list(fields), n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"{name}: not a field of this schema{hint}"
+    return f"{name}: not a field of {part}{hint}"
 
 
 def problem_lines(
-    error: ValidationError,
-    fields: Iterable[str],
-    sections: Mapping[str, Iterable[str]] | None = None,
+    error: ValidationError, fields: Iterable[str], part: str = SCHEMA
 ) -> list[str]:
     """Returns one line per problem of a pydantic error, in our own words.
 
     Args:
         error: What pydantic found.
         fields: Names of all fields.
-        sections: Names of the fields of a section, by its own name.
+        part: What messages call what has them.
     """
     fields = list(fields)
-    known = sections or {}
     lines: list[str] = []
     choices: dict[str, list[str]] = {}  # a union reports once per member: fold
     for item in error.errors(include_url=False):
-        # A union's member stands in the location, in words: not for the reader.
-        parts = [p for p in item["loc"] if isinstance(p, int) or p.isidentifier()]
-        parts = [p for p in parts if p not in ("bool", "float", "int", "str")]
-        where = ".".join(str(part) for part in parts)
-        kind = item["type"]
+        where = place(item["loc"])
+        kind, context = item["type"], item.get("ctx", {})
+        inner = context.get("error")
         if kind == "vit_duet":  # our own cross-field check: already whole lines
-            lines += item["ctx"]["problems"]
-        elif kind == "extra_forbidden" and len(parts) == 1:
-            lines.append(unknown_field(where, fields))
-        elif (
-            kind == "extra_forbidden"
-            and (section := ".".join(map(str, parts[:-1]))) in known
-        ):
-            inner = unknown_field(str(parts[-1]), known[section])
-            lines.append(f"{section}.{inner}".replace("this schema", section))
+            lines += context["problems"]
+        elif isinstance(inner, ConfigError):  # of a part, which is a config itself
+            lines += [f"{where}.{line}" for line in inner.problems]
+        elif kind == "extra_forbidden":
+            lines.append(unknown_field(where, fields, part))
         elif kind == "missing":
             lines.append(f"{where}: required, but not given")
         else:
-            line = f"{where}: found {item['input']!r}"
-            choices.setdefault(line, []).append(item["msg"])
+            line = f"{where}: found {shown(item['input'])}"
+            choices.setdefault(line, []).append(expected(item))
             lines.append(line)
     return [
-        f"{line}; {' or: '.join(choices[line])}" if line in choices else line
+        f"{line}; expected {' or '.join(dict.fromkeys(choices[line]))}"
+        if line in choices
+        else line
         for line in dict.fromkeys(lines)
     ]
+
+
+def place(location: Iterable[int | str]) -> str:
+    """Where in a config: `img_size.1`.
+
+    A union's member stands in the location, in words: not for the reader.
+    """
+    parts = [p for p in location if isinstance(p, int) or p.isidentifier()]
+    return ".".join(str(p) for p in parts if p not in ("bool", "float", "int", "str"))
+
+
+def shown(value: object) -> str:
+    """A value as Python writes it; the middle of a long one is left out."""
+    try:
+        text = repr(value)
+    except Exception:  # of somebody else's class
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 20]} ... {text[-15:]}"
+
+
+def expected(item: ErrorDetails) -> str:
+    """What would be right where pydantic found something else, in our own words."""
+    words = EXPECTED.get(item["type"])
+    if words is None:
+        return "another kind of value"
+    return words.format(**item.get("ctx", {}))
+
+
+EXPECTED = {
+    "bool_type": "true or false",
+    "dict_type": "an object of fields",
+    "finite_number": "a finite number",
+    "float_type": "a number",
+    "greater_than": "more than {gt:g}",
+    "greater_than_equal": "{ge:g} or more",
+    "int_from_float": "an integer",
+    "int_type": "an integer",
+    "less_than": "less than {lt:g}",
+    "less_than_equal": "{le:g} or less",
+    "list_type": "a list",
+    "literal_error": "{expected}",
+    "model_attributes_type": "an object of fields",
+    "model_type": "an object of fields",
+    "none_required": "null",
+    "string_type": "a text",
+    "string_unicode": "a text",
+    "tuple_type": "a list",
+}
+"""By the type of an error of pydantic."""
+
+SHOWN = 200
+"""Characters of a value."""

@@ -9,14 +9,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from converters.arguments import check_fields, check_path, check_text, patterns
+from converters.arguments import (
+    check_fields,
+    check_path,
+    check_text,
+    patterns,
+    size_numbers,
+)
 from converters.dialects.base import Dialect
 from converters.dialects.given import Given
 from converters.dialects.json_file import read_json
 from converters.dialects.model_json import ModelJson
 from converters.errors import ConversionError, Issue, printable, refusal
 from converters.hub import Located
-from converters.wording import option
+from converters.wording import option, setting
 from vit_config import ConfigError, SourceConfig, ViTConfig
 from vit_config.dialects.compare import differences
 
@@ -105,6 +111,7 @@ class Asked:
         check_text("prefix", self.prefix)
         check_text("preset", self.preset)
         check_fields("changes", self.changes)
+        object.__setattr__(self, "changes", _with_sizes(self.changes))
         check_text("head", self.head)
         if self.base is not None:
             check_path("base", self.base, "a path, or None,")
@@ -114,6 +121,24 @@ class Asked:
             check_fields("config", self.config)
         else:
             check_path("config", self.config, "a ViTConfig, a dict, or a JSON file")
+
+
+def _with_sizes(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Sizes may be spelled as for `image_size`: `"64x64x32"`.
+
+    Raises:
+        ConversionError: If a text is no size.
+    """
+    found = dict(changes)
+    for name in ("img_size", "patch_size"):
+        value = found.get(name)
+        if isinstance(value, str):
+            numbers = size_numbers(value)
+            if not numbers:
+                text = f"{setting(**{name: printable(value)})}; expected a size like "
+                raise refusal(f"{text}224 or 224x224", kind="config")
+            found[name] = list(numbers) if len(numbers) > 1 else numbers[0]
+    return found
 
 
 def is_ours(config: ConfigLike | None) -> bool:

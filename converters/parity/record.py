@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from converters.errors import refusal
 from vit_config import Statement
+from vit_config.errors import expected, place
 
 SCHEMA_VERSION = 1
 
@@ -455,10 +456,18 @@ class ParityReport(Strict):
         try:
             found = cls.model_validate_json(text)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            place = ".".join(str(part) for part in first["loc"]) or "the file"
+            first = error.errors(include_url=False)[0]
+            where, kind = place(first["loc"]), first["type"]
+            if kind == "json_invalid":
+                text = "it is no JSON"
+            elif kind == "missing":
+                text = f"{where} is not there"
+            elif kind == "extra_forbidden":
+                text = f"a record has no {where}"
+            else:
+                text = f"{where or 'the file'}: expected {expected(first)}"
             raise refusal(
-                f"no verification record: {place}: {first['msg']}",
+                f"no verification record: {text}",
                 file=file,
                 hint="Records are written by vit-duet verify --json.",
             ) from None

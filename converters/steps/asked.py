@@ -6,7 +6,7 @@ import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from converters.arguments import check_flag, wrong
+from converters.arguments import check_flag, size_numbers, wrong
 from converters.engine import FLOATS
 from converters.errors import printable, refusal
 from converters.wording import Blank, option, options
@@ -98,7 +98,7 @@ def parse_size(size: Size, name: str, dims: int) -> tuple[int, ...]:
     """
     numbers: list[int | str]
     if isinstance(size, str):
-        numbers = [*size.lower().split("x")]
+        numbers = [*size_numbers(size)]
     else:
         numbers = [*size] if isinstance(size, Sequence) else [size]
     shown = printable(size if isinstance(size, str) else numbers)

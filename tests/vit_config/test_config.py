@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
 import vit_config
 from vit_config import (
@@ -209,10 +208,12 @@ def test_architecture_hash_is_the_same_for_ever() -> None:
 
 def test_frozen() -> None:
     model = config(data={"crop_pct": 0.9})
-    with pytest.raises(ValidationError, match="frozen"):
+    with pytest.raises(ConfigError, match="depth: configs do not change"):
         model.depth = 3  # type: ignore[misc]
-    with pytest.raises(ValidationError, match="frozen"):
+    with pytest.raises(ConfigError, match="crop_pct: configs do not change"):
         model.data.crop_pct = 1.0  # type: ignore[union-attr,misc]
+    with pytest.raises(ConfigError, match="depth: configs do not change"):
+        del model.depth
 
 
 def test_equal_configs_are_one_value() -> None:

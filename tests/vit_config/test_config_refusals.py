@@ -294,7 +294,7 @@ REFUSED = {
     "an int for a bool": (
         {"pre_norm": 1},
         "pre_norm: found 1",
-        "boolean",
+        "true or false",
         {"pre_norm": True},
     ),
     "text for a number": (
@@ -306,13 +306,13 @@ REFUSED = {
     "zero layers": (
         {"depth": 0},
         "depth: found 0",
-        "greater than or equal to 1",
+        "1 or more",
         {"depth": 1},
     ),
     "negative classes": (
         {"num_classes": -1},
         "num_classes: found -1",
-        "greater than or equal to 0",
+        "0 or more",
         {"num_classes": 0},
     ),
     "a rate of one": (
@@ -324,7 +324,7 @@ REFUSED = {
     "no epsilon": (
         {"norm_eps": 0.0},
         "norm_eps: found 0.0",
-        "greater than 0",
+        "more than 0",
         {"norm_eps": 1e-12},
     ),
     "not a number": (
@@ -348,7 +348,7 @@ REFUSED = {
     "neither of a union": (
         {"qkv_bias": "kv"},
         "qkv_bias: found 'kv'",
-        "boolean or: Input should be 'qv'",
+        "true or false or 'qv'",
         {"qkv_bias": "qv"},
     ),
     "one axis of a size": (
