@@ -37,6 +37,13 @@ WEIGHTS = (
 )
 """The names that weights have in a folder; the first that is there counts."""
 
+OPEN_CLIP = "open_clip_config.json"
+OPEN_CLIP_WEIGHTS = (
+    *("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors"),
+    *("open_clip_pytorch_model.bin", "open_clip_pytorch_model.pth"),
+)
+"""In open_clip's own order, which comes to the names in `WEIGHTS` afterwards."""
+
 PRESET_WEIGHTS = (BACKBONE_WEIGHTS, TASK_WEIGHTS)
 
 ADAPTER = "adapter_config.json"
@@ -51,6 +58,7 @@ def parts_of(source: Path) -> tuple[Path, ...]:
     files = [source]
     if source.is_dir():
         files += [source / name for name in (*WEIGHTS, *PRESET_WEIGHTS)]
+        files += [source / name for name in OPEN_CLIP_WEIGHTS]
         files += weights_in(source)
     if index.name.endswith(".index.json"):
         with suppress(ConversionError):  # said when it is opened
@@ -101,6 +109,8 @@ def library_folder(
         if is_bundle(path):
             weights, read = open_bundle(path, configured, transforms)
             return Folder(weights, "monai", read)
+        if (path / OPEN_CLIP).exists():
+            return _open_clip(path, configured)
         return Folder(_weights(path))
     fields = edit(read_json(config))
     if "model_type" in fields:
@@ -117,6 +127,16 @@ def library_folder(
         read = None if configured else preset_config(path)
         return Folder(path, "keras_hub", read)
     return None
+
+
+def _open_clip(path: Path, configured: bool) -> Folder:
+    own = [path / name for name in OPEN_CLIP_WEIGHTS if (path / name).exists()]
+    weights = own[0] if own else _weights(path)
+    if configured:
+        return Folder(weights, "openai_clip")
+    read = ViTConfig.from_dialect("openai_clip", read_json(path / OPEN_CLIP))
+    clipa = not read.pre_norm and read.fc_norm
+    return Folder(weights, "openai_clip@clipa" if clipa else "openai_clip", read)
 
 
 def _weights(path: Path) -> Path:

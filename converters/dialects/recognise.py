@@ -47,6 +47,11 @@ _LAST = (
     ("blocks.0.gamma_1", "a ViT with rotary positions (DINOv3, EVA)"),
     ("blocks.0.attn.q_bias", "EVA or BEiT"),
     ("blocks.0.mlp.fc1_g.", "EVA or AIMv2"),
+    (
+        "transformer.resblocks.0.attn.in_proj_weight",
+        "a CLIP tower in a layout that its tensors do not tell: of open_clip's, give "
+        "the folder with its open_clip_config.json",
+    ),
 )
 
 
