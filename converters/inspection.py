@@ -11,6 +11,7 @@ from typing import Any
 
 from converters.architecture import Rows, identity_facts, identity_rows, model_rows
 from converters.audit import audit, takes
+from converters.checking import advice
 from converters.checks import check_tensors, check_values
 from converters.dialects.asked import Asked, ConfigLike
 from converters.dialects.opening import (
@@ -26,6 +27,7 @@ from converters.errors import ConversionError, Issue, fold, named, printable
 from converters.files import Raw, Reader, format_of
 from converters.html_table import html_table
 from converters.raw_input import WHOLE
+from converters.report import StepEffect
 from converters.wording import Blank, options
 from vit_config import ViTConfig
 
@@ -56,6 +58,8 @@ class Inspection:
         unknown: Without a config: why there is none, and what to do about it.
         remarks: What is odd about the file and can do no harm.
         raw: What a Keras model takes that has its preprocessing inside.
+        effects: What is to be said of the steps that were taken in reading it.
+        advice: What to do about tensors that are not the model's.
     """
 
     source: Path
@@ -70,6 +74,8 @@ class Inspection:
     unknown: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     raw: Raw | None = None
+    effects: tuple[StepEffect, ...] = ()
+    advice: str = ""
 
     @property
     def ok(self) -> bool:
@@ -113,6 +119,8 @@ class Inspection:
             "unknown": list(self.unknown),
             "remarks": list(self.remarks),
             "with_preprocessing": self.raw is not None,
+            "effects": [effect.to_dict() for effect in self.effects],
+            "advice": self.advice,
         }
 
     def to_json(self) -> str:
@@ -148,6 +156,7 @@ class Inspection:
         if self.config is not None:
             rows += [("input", takes(self.config, self.raw))] if self.whole else []
             rows += audit(self.config)
+        rows += [("", note) for effect in self.effects for note in effect.notes]
         for reason in dict.fromkeys(self.dropped.values()):
             count = list(self.dropped.values()).count(reason)
             plural = "s" if count != 1 else ""
@@ -159,7 +168,8 @@ class Inspection:
         if self.config is None and not self.fields:
             rows.append(("names", self._names()))
         rows += [("not known", line) for line in self.unknown]
-        return rows + [("problem", line) for line in fold(self.issues)[:20]]
+        rows += [("problem", line) for line in fold(self.issues)[:20]]
+        return rows + [("", line) for line in self.advice.splitlines()]
 
     def _names(self) -> str:
         more = len(self.tensors) - SHOWN
@@ -279,6 +289,8 @@ def _whole(
         dropped=dict(getattr(reader, "dropped", {})),
         remarks=tuple(getattr(reader, "remarks", ())),
         raw=getattr(reader, "raw", None),
+        effects=getattr(reader, "effects", ()),
+        advice=advice(issues, reader),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from converters.dialects.asked import Asked, library_fields
+from converters.dialects.heads import Head
 from converters.dialects.model_class import config_of_class
 from converters.dialects.model_json import ModelJson
 from converters.dialects.reading import RawFile
@@ -16,9 +17,16 @@ from vit_config.dialects import timm_names
 
 
 def by_tensors(
-    asked: Asked, match: Match, raw: RawFile
+    asked: Asked, match: Match, raw: RawFile, head: Head | None = None
 ) -> tuple[Asked, tuple[str, ...]]:
     """The caller's word, with what only the tensors say of a config, and remarks.
+
+    Args:
+        asked: The caller's word.
+        match: Dialect and variant of the tensors.
+        raw: The file.
+        head: A layer beside the model that is read as its head: a config is then of the
+            model alone, or knows the head.
 
     Raises:
         ConversionError: If the tensors do not decide.
@@ -35,7 +43,9 @@ def by_tensors(
         json = asked.json
         if fields is not None:
             json = ModelJson(fields) if "model_type" in fields else None
-        if json is not None:
+        if json is not None and head is not None and json.stated is not None:
+            config, remarks = json.read(), ()
+        elif json is not None:
             config, remarks = config_of_class(json, match, shapes, asked, raw.path)
     elif match.dialect.config == "timm":
         config = asked.beside
