@@ -51,6 +51,7 @@ def complete(
         ConfigError: If the result describes no model.
     """
     says = seen(variant, shapes if head is None else head.beside(variant, shapes))
+    word = given
     if head is not None:
         says, given = head.stated(says, given, file)
     if given.config is not None:
@@ -63,14 +64,15 @@ def complete(
         says = {**says, **variant.follows(known)}
         told = _told(says, known, given)
         _compare(told, known, variant, file, config)
-        return with_statements(config, given, _decided(told, config, given))
+        return with_statements(config, word, _decided(told, config, given))
     _check_fields(given.changes, file)
     known = preset_fields(given.preset) if given.preset else {}
     known = with_changes(known, given.changes)
     says = {**says, **variant.follows({**says, **known})}
     told = _told(says, known, given)
     _compare(told, known, variant, file, None)
-    fields = with_axes({**variant.output, **says, **known})
+    output = variant.output if head is None else {}  # of the library's own forward
+    fields = with_axes({**output, **says, **known})
     _flat_channels(fields, variant, shapes, file)
     _head_width(fields, variant, shapes)
     missing = [name for name in UNSEEN if name not in fields]
@@ -92,7 +94,7 @@ def complete(
     if "pos_embed_tokens" not in fields:
         fields["pos_embed_tokens"] = _pos_tokens(fields, variant, shapes)
     config = ViTConfig(**fields)
-    return with_statements(config, given, _decided(told, config, given))
+    return with_statements(config, word, _decided(told, config, given))
 
 
 def _decided(

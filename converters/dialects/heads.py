@@ -61,6 +61,7 @@ class Head:
         pool: What it reads, a value of `global_pool`, where the class that has these
             names decides it; else an empty text.
         notes: What is taken for granted, a sentence each.
+        in_place: Whether it is inside the module that is the head in the library.
         pooler: Whether it is no classifier but the layer with a tanh before one, which
             Hugging Face calls the pooler.
     """
@@ -68,6 +69,7 @@ class Head:
     layer: Linear
     pool: str = ""
     notes: tuple[str, ...] = ()
+    in_place: bool = False
     pooler: bool = False
 
     @property
@@ -77,9 +79,9 @@ class Head:
 
     def beside(self, variant: Variant, shapes: Shapes) -> dict[str, tuple[int, ...]]:
         """The shapes of a file with this one where the library has its head."""
-        own = own_head(variant)
-        if self.pooler or not own:
+        if not self.in_place:
             return dict(shapes)
+        own = own_head(variant)
         shape = (self.layer.outputs, self.layer.inputs)
         found = {n: s for n, s in shapes.items() if not n.startswith(f"{own}.")}
         found[own + WEIGHT] = shape
@@ -209,7 +211,8 @@ def library_head(match: Match, shapes: Shapes) -> Head | None:
         layer = _only_layer(place, shapes)
         if layer is not None:
             notes = _assumptions(layer, match, shapes)
-            return Head(layer, pool, (*notes, *_over_pooler(layer, match, shapes)))
+            notes += _over_pooler(layer, match, shapes)
+            return Head(layer, pool, notes, in_place=place == prefix + top)
     return None
 
 
