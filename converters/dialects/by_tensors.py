@@ -39,12 +39,13 @@ def by_tensors(
     }
     fields = library_fields(asked.config)
     config: ViTConfig | None = None
+    remarks: tuple[str, ...] = ()
     if match.dialect.config == "huggingface":
         json = asked.json
         if fields is not None:
             json = ModelJson(fields) if "model_type" in fields else None
         if json is not None and head is not None and json.stated is not None:
-            config, remarks = json.read(), ()
+            config = json.read()
         elif json is not None:
             config, remarks = config_of_class(json, match, shapes, asked, raw.path)
     elif match.dialect.config == "timm":
