@@ -162,8 +162,7 @@ class Inspection:
             plural = "s" if count != 1 else ""
             rows.append(("dropped", f"{count} tensor{plural}: {reason}"))
         if self.fields:
-            said = (f"{name}={value!r}" for name, value in self.fields.items())
-            rows.append(("the file says", ", ".join(said)))
+            rows.append(("the file says", _unlike_plain(self.fields)))
         rows += [("remark", printable(line, 300)) for line in self.remarks]
         if self.config is None and not self.fields:
             rows.append(("names", self._names()))
@@ -199,6 +198,17 @@ class Inspection:
 
 
 @named("inspection")
+def _unlike_plain(fields: Mapping[str, Any]) -> str:
+    """Fields that a file says, without those that are as in any plain ViT."""
+    known = ViTConfig.model_fields
+    texts = (
+        f"{name}={value!r}"
+        for name, value in fields.items()
+        if name not in known or value != known[name].get_default()
+    )
+    return f"{', '.join(texts)}; all else as in a plain ViT"
+
+
 def inspect(
     source: str | os.PathLike[str],
     *,

@@ -79,7 +79,7 @@ class ConversionReport:
             the bits of the source: all of them, or the conversion fails; 0 if it was
             not asked for.
         steps: Named one-way steps that were asked for, for example a cast.
-        fingerprint: SHA-256 over the canonical weights, see `converters.fingerprint`.
+        fingerprint: SHA-256 over the canonical weights, see `converters.engine`.
         seconds: Time it took.
         phases: Seconds of each part of the work, by its name, in order.
         source_dialect: How the tensors of the source are named.
