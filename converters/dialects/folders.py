@@ -15,7 +15,7 @@ from typing import Any
 from converters.dialects.bundle import is_bundle, open_bundle, weights_in
 from converters.dialects.json_file import read_json
 from converters.dialects.leftovers import check_one_model, no_model, training_weights
-from converters.dialects.model_json import ModelJson
+from converters.dialects.model_json import ModelJson, TimmJson
 from converters.errors import ConversionError, printable, refusal
 from converters.files import FOLDER_CONFIG, FOLDER_WEIGHTS
 from converters.files.keras_hub_file import (
@@ -77,13 +77,13 @@ class Folder:
         weights: The file with the weights, or the index of several.
         dialect: Whose names they have, `"timm"`; None if the names have to tell.
         config: The model's config, if it was read.
-        json: Instead, a config.json whose class the tensors have to tell.
+        json: Instead, a config.json that cannot be read without the tensors.
     """
 
     weights: Path
     dialect: str | None = None
     config: ViTConfig | None = None
-    json: ModelJson | None = None
+    json: ModelJson | TimmJson | None = None
 
 
 def library_folder(
@@ -115,14 +115,12 @@ def library_folder(
     fields = edit(read_json(config))
     if "model_type" in fields:
         weights = _weights(path)
-        if configured:
-            return Folder(weights, "huggingface")
-        json = ModelJson(fields, _preprocessing(path))
-        return Folder(weights, "huggingface", json=json)
+        model = None if configured else ModelJson(fields, _preprocessing(path))
+        return Folder(weights, "huggingface", json=model)
     if "architecture" in fields:
         weights = _weights(path)
-        read = None if configured else ViTConfig.from_dialect("timm", fields)
-        return Folder(weights, "timm", read)
+        json = None if configured else TimmJson(fields)
+        return Folder(weights, "timm", json=json)
     if is_preset(path):
         read = None if configured else preset_config(path)
         return Folder(path, "keras_hub", read)

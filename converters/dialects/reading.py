@@ -96,7 +96,7 @@ class DialectReader:
         self._add_computed()
         self.steps: tuple[str, ...] = choice.steps(match.prefix)
         self.effects = choice.effects()
-        self.remarks: tuple[str, ...] = ()
+        self.remarks: tuple[str, ...] = tuple(getattr(raw, "remarks", ()))
         self._raw = raw
 
     @classmethod
