@@ -18,6 +18,7 @@ from converters.dialects.leftovers import check_one_model, no_model, training_we
 from converters.dialects.model_json import ModelJson, TimmJson
 from converters.errors import ConversionError, printable, refusal
 from converters.files import FOLDER_CONFIG, FOLDER_WEIGHTS
+from converters.files.closed import check_config
 from converters.files.keras_hub_file import (
     TASK_WEIGHTS,
     WEIGHTS as BACKBONE_WEIGHTS,
@@ -114,6 +115,8 @@ def library_folder(
         return Folder(_weights(path))
     fields = edit(read_json(config))
     if "model_type" in fields:
+        if not configured:
+            check_config(fields, path)
         weights = _weights(path)
         model = None if configured else ModelJson(fields, _preprocessing(path))
         return Folder(weights, "huggingface", json=model)

@@ -40,6 +40,7 @@ from converters.dialects.statements import BY_TENSORS, with_statements
 from converters.errors import ConversionError, refusal
 from converters.files import FOLDER_WEIGHTS, open_reader
 from converters.files.base import FORMATS, Reader, merge_configs
+from converters.files.closed import check_floats, check_open
 from converters.files.keras_hub_file import KerasHubFile, is_preset
 from converters.hub import adapted_origin, is_hub, locate
 from converters.live import is_module, open_module
@@ -119,11 +120,16 @@ def _raw(
 ) -> tuple[RawFile | None, Asked]:
     """A file that is no adapter; one with its base and an adapter in it is merged."""
     path, asked = _library_folder(whole_of(path), asked, edit)
+    check_open(path)
     raw = _foreign_file(path)
-    if raw is None or not is_peft(raw.tensors):
+    if raw is None:
         return raw, asked
     with ExitStack() as stack:
         stack.callback(raw.close)
+        check_floats(raw.tensors, raw.path)
+        if not is_peft(raw.tensors):
+            stack.pop_all()
+            return raw, asked
         merged = merged_alone(raw)
         stack.pop_all()
         return merged, asked
