@@ -11,7 +11,6 @@ from typing import Any
 
 from converters.architecture import Rows, identity_facts, identity_rows, model_rows
 from converters.audit import audit, takes
-from converters.checking import advice
 from converters.checks import check_tensors, check_values
 from converters.dialects.asked import Asked, ConfigLike
 from converters.dialects.opening import (
@@ -27,7 +26,6 @@ from converters.errors import ConversionError, Issue, fold, named, printable
 from converters.files import Raw, Reader, format_of
 from converters.html_table import html_table
 from converters.raw_input import WHOLE
-from converters.report import StepEffect
 from converters.wording import Blank, options
 from vit_config import ViTConfig
 
@@ -58,8 +56,6 @@ class Inspection:
         unknown: Without a config: why there is none, and what to do about it.
         remarks: What is odd about the file and can do no harm.
         raw: What a Keras model takes that has its preprocessing inside.
-        effects: What is to be said of the steps that were taken in reading it.
-        advice: What to do about tensors that are not the model's.
     """
 
     source: Path
@@ -74,8 +70,6 @@ class Inspection:
     unknown: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     raw: Raw | None = None
-    effects: tuple[StepEffect, ...] = ()
-    advice: str = ""
 
     @property
     def ok(self) -> bool:
@@ -119,8 +113,6 @@ class Inspection:
             "unknown": list(self.unknown),
             "remarks": list(self.remarks),
             "with_preprocessing": self.raw is not None,
-            "effects": [effect.to_dict() for effect in self.effects],
-            "advice": self.advice,
         }
 
     def to_json(self) -> str:
@@ -156,19 +148,18 @@ class Inspection:
         if self.config is not None:
             rows += [("input", takes(self.config, self.raw))] if self.whole else []
             rows += audit(self.config)
-        rows += [("", note) for effect in self.effects for note in effect.notes]
         for reason in dict.fromkeys(self.dropped.values()):
             count = list(self.dropped.values()).count(reason)
             plural = "s" if count != 1 else ""
             rows.append(("dropped", f"{count} tensor{plural}: {reason}"))
         if self.fields:
-            rows.append(("the file says", _unlike_plain(self.fields)))
+            said = (f"{name}={value!r}" for name, value in self.fields.items())
+            rows.append(("the file says", ", ".join(said)))
         rows += [("remark", printable(line, 300)) for line in self.remarks]
         if self.config is None and not self.fields:
             rows.append(("names", self._names()))
         rows += [("not known", line) for line in self.unknown]
-        rows += [("problem", line) for line in fold(self.issues)[:20]]
-        return rows + [("", line) for line in self.advice.splitlines()]
+        return rows + [("problem", line) for line in fold(self.issues)[:20]]
 
     def _names(self) -> str:
         more = len(self.tensors) - SHOWN
@@ -198,17 +189,6 @@ class Inspection:
 
 
 @named("inspection")
-def _unlike_plain(fields: Mapping[str, Any]) -> str:
-    """Fields that a file says, without those that are as in any plain ViT."""
-    known = ViTConfig.model_fields
-    texts = (
-        f"{name}={value!r}"
-        for name, value in fields.items()
-        if name not in known or value != known[name].get_default()
-    )
-    return f"{', '.join(texts)}; all else as in a plain ViT"
-
-
 def inspect(
     source: str | os.PathLike[str],
     *,
@@ -299,8 +279,6 @@ def _whole(
         dropped=dict(getattr(reader, "dropped", {})),
         remarks=tuple(getattr(reader, "remarks", ())),
         raw=getattr(reader, "raw", None),
-        effects=getattr(reader, "effects", ()),
-        advice=advice(issues, reader),
     )
 
 

@@ -25,6 +25,7 @@ from converters.extras import optional, twin
 from converters.files import FOLDER_CONFIG, FOLDER_WEIGHTS, FORMATS, format_of
 from converters.files.atomic import check_output, sync
 from converters.live import is_module
+from converters.live.twins import check_twin
 from converters.report import ConversionReport
 from converters.rules import KERAS
 from converters.steps.asked import Size, Steps
@@ -170,8 +171,10 @@ def save_torch(model: Any, path: PathLike, *, force: bool = False) -> None:
         force: Replace what is there.
 
     Raises:
-        ConversionError: If the path may not be written, or a weight is not finite.
+        ConversionError: If the path may not be written, a weight is not finite, or the
+            model is no longer what its config says.
     """
+    check_twin(model, saving=True)
     arrays = {name: _from_torch(tensor) for name, tensor in model.state_dict().items()}
     _save(MemorySource(arrays), model.config, Path(path), force)
 
@@ -188,8 +191,10 @@ def save_keras(model: Any, path: PathLike, *, force: bool = False) -> None:
         force: Replace what is there.
 
     Raises:
-        ConversionError: If the path may not be written, or a weight is not finite.
+        ConversionError: If the path may not be written, a weight is not finite, or the
+            model is no longer what its config says.
     """
+    check_twin(model, saving=True)
     guard: Any = import_module("keras_vit.guard")
     arrays = {path: np.asarray(value) for path, value in guard.own_variables(model)}
     _save(MemorySource(arrays), model.config, Path(path), force, keras=True)

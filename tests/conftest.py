@@ -31,6 +31,7 @@ FIRST = (
     "export/test_formats.py",
     "test_readme.py",
     "laboratory/test_runners.py",
+    "laboratory/test_live_object.py",
     "laboratory/test_verify.py",
     "laboratory/test_verify_more.py",
     "laboratory/test_runtime_faults.py",

@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from converters.errors import ConversionError, Issue, printable, refusal
-from converters.live.walk import Walk, class_name
+from converters.live.walk import HOOKS, Walk, class_name
 from converters.wording import option
 
 if TYPE_CHECKING:
@@ -49,8 +49,18 @@ def is_module(source: object) -> bool:
 
 
 def unwrapped(module: Any) -> Any:
-    """The model inside of `torch.compile`, `DataParallel` and the like."""
+    """The model inside of `torch.compile`, `DataParallel` and the like.
+
+    Raises:
+        ConversionError: If a wrapper has hooks, which would be lost with it.
+    """
     while class_name(type(module)) in _WRAPPERS:
+        if any(vars(module).get(hooks) for hooks in HOOKS):
+            raise refusal(
+                "a hook: it may change what is computed",
+                file=type(module).__name__,
+                hint="Remove it: handle.remove().",
+            )
         module = getattr(module, _WRAPPERS[class_name(type(module))])
     return module
 
@@ -96,8 +106,8 @@ def _plain_subclass(kind: type, base: type) -> None:
             "config", name, f"defined by {cls.__qualname__}", f"{base.__qualname__}'s"
         )
         for cls in above
-        for name in vars(cls)
-        if name not in harmless
+        for name, value in vars(cls).items()
+        if name not in harmless and value is not getattr(base, name, None)
     ]
     if issues:
         raise ConversionError(

@@ -6,13 +6,14 @@ themselves say stands above it: nothing reads the config again once they are mad
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from converters.dialects.positions import videomae
-from converters.live.known import ANY, ATTENTION, IDENTITY, LIST
+from converters.live.known import ANY, ATTENTION, COUNT, IDENTITY, LIST
 from converters.live.reading import Found
 from converters.live.walk import Walk, class_name
 from vit_config import ViTConfig
@@ -82,10 +83,11 @@ _PARTS: dict[str, dict[str, Any]] = {
     "VisionEmbeddings": dict.fromkeys(
         (
             *("config", "embed_dim", "image_size", "patch_size"),
-            *("num_patches", "num_positions", "position_ids"),
+            *("num_patches", "num_positions"),
         ),
         ANY,
-    ),
+    )
+    | {"position_ids": COUNT},
     "PatchEmbeddings": dict.fromkeys(
         ("num_patches", "image_size", "patch_size", "num_channels", "tubelet_size"),
         ANY,
@@ -229,6 +231,19 @@ class _Facts:
             walk.scale(f"{path}.scale", _first(module, "scaling", "scale"), width)
             rate = _first(module, "attention_dropout", "dropout", "dropout_prob")
             self.drops["attn"][path] = float(rate)
+            self._attend(path, module)
+
+    def _attend(self, path: str, module: Any) -> None:
+        """What computes attention is chosen by name, and anybody may register more."""
+        name = getattr(module.config, "_attn_implementation", None) or "eager"
+        home: Any = sys.modules[type(module).__module__]
+        function = getattr(home, "eager_attention_forward", None)
+        if name != "eager":
+            function = home.ALL_ATTENTION_FUNCTIONS.get(name)
+        origin = str(getattr(function, "__module__", None))
+        if not origin.startswith("transformers."):
+            text = f"attention {name!r}, of {origin}"
+            self.walk.issue(f"{path}.config", text, "transformers' own")
 
     def _width(self) -> int:
         for path, module in self.walk.modules.items():

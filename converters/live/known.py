@@ -32,6 +32,9 @@ class OneOf(tuple[Any, ...]):
 ANY: Any = object()
 """In place of a value: whatever it is, the outputs are the same."""
 
+COUNT: Any = object()
+"""In place of a value: a table of 0, 1, 2 ..."""
+
 OUT_PROJ = "torch.nn.modules.linear.NonDynamicallyQuantizableLinear"
 
 ATTRIBUTES: dict[str, dict[str, Any]] = {

@@ -14,6 +14,7 @@ from converters.live.known import (
     ANY,
     ATTRIBUTES,
     CONV,
+    COUNT,
     DROPOUT,
     IDENTITY,
     LAYER_NORM,
@@ -22,8 +23,12 @@ from converters.live.known import (
     OUT_PROJ,
     OneOf,
 )
+from converters.live.patches import disordered, foreign_methods, global_hooks
 
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+HOOKS = (
+    *("_forward_hooks", "_forward_pre_hooks"),
+    *("_state_dict_hooks", "_state_dict_pre_hooks"),
+)
 _HARMLESS = frozenset(
     {"_is_hf_initialized", "_compiled_call_impl", "_is_torch_compile"}
 )
@@ -49,7 +54,7 @@ class Walk:
     def __init__(self, root: Any) -> None:
         self.root = root
         self.modules: dict[str, Any] = dict(root.named_modules(remove_duplicate=False))
-        self.issues: list[Issue] = []
+        self.issues: list[Issue] = global_hooks()
         self._left = dict.fromkeys(self.modules)
         self._plain = frozenset(_fresh_attributes(root))
 
@@ -96,10 +101,12 @@ class Walk:
         if attributes is None:
             attributes = ATTRIBUTES.get(name, {})
         self._attributes(path, module, attributes)
+        if order := disordered(module):
+            self.issue(path, f"layers in the order {order}", "0, 1, 2 ...")
         return module
 
     def _attributes(self, path: str, module: Any, known: Mapping[str, Any]) -> None:
-        for hooks in _HOOKS:
+        for hooks in HOOKS:
             for hook in getattr(module, hooks, {}).values():
                 text = f"a hook, {printable(getattr(hook, '__qualname__', hook), 60)}"
                 self.issue(path, text, "none: it may change what the module computes")
@@ -113,6 +120,14 @@ class Walk:
                 )
             elif known[name] is not ANY and not _equal(value, known[name]):
                 self.issue(where, printable(repr(value), 60), repr(known[name]))
+        for name in module._non_persistent_buffers_set:  # no state dict has them
+            table, where = module._buffers[name], f"{path}.{name}" if path else name
+            if table is None or known.get(name) is ANY:
+                continue
+            if known.get(name) is not COUNT:
+                self.issue(where, "a table", "no table of that name")
+            elif table.flatten().tolist() != list(range(table.numel())):
+                self.issue(where, "another table", "0, 1, 2 ...")
 
     def _skip(self, path: str) -> None:
         """What is below something unknown is not looked at."""
@@ -188,7 +203,7 @@ class Walk:
 
     def scale(self, path: str, value: float, head_dim: int) -> None:
         """Scores are divided by the root of a head's width."""
-        expected = head_dim**-0.5
+        expected = max(head_dim, 1) ** -0.5
         if not math.isclose(value, expected, rel_tol=1e-6):
             self.issue(path, f"{value!r}", f"{expected!r}, 1 / sqrt(head_dim)")
 
@@ -236,6 +251,11 @@ class Walk:
         Raises:
             ConversionError: With everything.
         """
+        # A class of anybody else's is refused by its name.
+        own = {base.__module__.partition(".")[0] for base in type(self.root).__mro__}
+        classes = set(map(type, self.modules.values()))
+        known = {kind for kind in classes if kind.__module__.partition(".")[0] in own}
+        self.issues += foreign_methods(known, own - {"torch"})
         for path in self._left:
             parent = path.rpartition(".")[0]
             if parent not in self._left or not parent:

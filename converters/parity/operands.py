@@ -15,16 +15,12 @@ from converters.errors import ConversionError, printable
 from converters.extras import twin
 from converters.files import write
 from converters.files.base import Raw, Reader
-from converters.live import is_module
-from converters.live.walk import class_name
+from converters.live import is_module, unwrapped
+from converters.live.twins import check_twin, framework_of, is_pipeline, is_twin
 from converters.parity.identity import identity_of
 from converters.parity.record import Operand
 from converters.verification import RUNNABLE
 from vit_config import ViTConfig
-
-TORCH_TWIN = "torch_vit.vit.ViT"
-KERAS_TWINS = {"keras_vit.vit.ViT", "keras_vit.pipeline.Pipeline"}
-TORCH_PIPELINE = "torch_vit.pipeline.Pipeline"
 
 
 @dataclass(frozen=True)
@@ -38,6 +34,7 @@ class Opened:
         asked: How the caller wants it to be read.
         keras: The file if Keras itself loads it, else None.
         raw: What it takes, if it is a Keras model with its preprocessing inside.
+        live: The object itself, if it is a live twin.
     """
 
     operand: Operand
@@ -46,6 +43,7 @@ class Opened:
     asked: Asked
     keras: Path | None
     raw: Raw | None = None
+    live: Any = None
 
     @property
     def config(self) -> ViTConfig:
@@ -70,7 +68,12 @@ class Opened:
 
 
 def open_operand(
-    role: Literal["A", "B"], source: Any, asked: Asked, folder: Path, stack: ExitStack
+    role: Literal["A", "B"],
+    source: Any,
+    asked: Asked,
+    folder: Path,
+    stack: ExitStack,
+    gradients: bool = False,
 ) -> Opened:
     """Opens and hashes one of the two models.
 
@@ -81,14 +84,22 @@ def open_operand(
         asked: What the caller says of A; of B only where it does not say it itself.
         folder: A folder for what has to be written.
         stack: What closes the file again.
+        gradients: Whether gradients are compared, which a live twin shall have as its
+            copy has.
 
     Raises:
-        ConversionError: If it cannot be read, is incomplete, or not understood; the
-            message says which of the two it is.
+        ConversionError: If it cannot be read, is incomplete, or not understood, or if a
+            live twin is not what its config says; the message says which of the two it
+            is.
         ConfigError: If its config describes no model.
     """
+    source = unwrapped(source)
     live = is_module(source) or is_twin(source)
-    path = _saved_twin(role, source, folder) if is_twin(source) else source
+    path = source
+    if is_twin(source):
+        name = f"{role}: {type(source).__name__}"
+        check_twin(source, name=name, gradients=gradients)
+        path = _saved_twin(role, source, folder)
     try:
         reader = stack.enter_context(_open(path, asked, certain=role == "A"))
         found = checked(reader)
@@ -118,6 +129,7 @@ def open_operand(
         asked=asked,
         keras=keras,
         raw=None if keras is None else getattr(reader, "raw", None),
+        live=source if is_twin(source) else None,
     )
 
 
@@ -131,24 +143,15 @@ def _open(path: Any, asked: Asked, certain: bool) -> Reader:
         return open_source(path, asked)
 
 
-def is_twin(source: Any) -> bool:
-    """Whether something is a live model of one of the two twins."""
-    names = {class_name(base) for base in type(source).__mro__}
-    return bool(names & {TORCH_TWIN, TORCH_PIPELINE, *KERAS_TWINS})
-
-
 def _saved_twin(role: str, model: Any, folder: Path) -> Path:
-    """A twin's weights, saved as its users save them."""
-    names = {class_name(base) for base in type(model).__mro__}
-    if TORCH_PIPELINE in names:
-        model, names = model.vit, {TORCH_TWIN}
-    if TORCH_TWIN in names:
-        twin("torch_vit")
-        path = folder / f"live-{role}.safetensors"
+    """A twin's weights and config in a file, for the processes that run its copies."""
+    kind = framework_of(model)
+    twin(f"{kind}_vit")
+    path = folder / f"live-{role}.{'safetensors' if kind == 'torch' else 'keras'}"
+    if not is_pipeline(model):
+        model.save_pretrained(path)
+    elif kind == "torch":
+        model.vit.save_pretrained(path)
     else:
-        twin("keras_vit")
-        path = folder / f"live-{role}.keras"
-        model.save(path)
-        return path
-    model.save_pretrained(path)
+        model.save(path, include_optimizer=False)
     return path

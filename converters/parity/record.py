@@ -27,6 +27,9 @@ Status = Literal["passed", "failed", "not checked", "reported"]
 Verdict = Literal["passed", "failed", "incomplete"]
 Meaning = Literal["weights", "reload", "twins", "source"]
 
+LIVE = "live object"
+"""What a subject is called that is the user's own object."""
+
 MEANINGS: dict[Meaning, str] = {
     "weights": "the same bits in every weight",
     "reload": "the same bits in the outputs after saving and loading in a new process",
@@ -54,13 +57,14 @@ class Operand(Strict):
         dialect: Whose tensor names it has.
         fingerprint: SHA-256 over its canonical weights.
         architecture: SHA-256 of its config without data, labels and source.
-        model: SHA-256 over both, see `converters.engine.model_fingerprint`.
+        model: SHA-256 over both, see `converters.model_fingerprint`.
         about: Its architecture in words, by part; empty if it states no config.
         fields: The same as fields of the config.
         stated: What was stated by hand of it, and is in nothing of its source.
         tensors: Number of its tensors.
         parameters: Number of its scalars.
         dtype: Type of its weights.
+        ran: Of a live model, what was run: the object, or copies of it; else empty.
     """
 
     role: Literal["A", "B"]
@@ -75,6 +79,7 @@ class Operand(Strict):
     tensors: int
     parameters: int
     dtype: str
+    ran: str = ""
 
 
 class Setting(Strict):

@@ -35,12 +35,15 @@ class Answers:
         digests: SHA-256 of each canonical weight in memory.
         torch: Whether it computes with PyTorch, in the very steps of the torch twin.
         original: Whether it is the original library's own model of A.
+        live: Whether it is the user's own object, of which outputs and layers are
+            asked, as gradients and training would change it.
     """
 
     arrays: Mapping[str, Array]
     digests: dict[str, str]
     torch: bool
     original: bool = False
+    live: bool = False
 
 
 _NOTHING = Answers({}, {}, False)

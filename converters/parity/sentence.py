@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from converters.parity.identity import STATED
-from converters.parity.record import Check, Level, Verdict
+from converters.parity.record import LIVE, Check, Level, Verdict
 
 
 def sentence(verdict: Verdict, checks: Iterable[Check], level: Level) -> str:
@@ -17,6 +17,12 @@ def sentence(verdict: Verdict, checks: Iterable[Check], level: Level) -> str:
         what = f"{first.name}{_on(first)}"
         about = f" ({first.subject})" if first.subject not in ("", "B") else ""
         more = f"; {len(failed) - 1} more checks failed" if len(failed) > 1 else ""
+        if all(check.subject.endswith(LIVE) for check in failed):
+            role = first.subject[0]
+            return (
+                f"The {LIVE} {role} is not what its weights and config say: {what}: "
+                f"{first.message}{more}."
+            )
         if all(check.meaning == "source" for check in failed):
             return (
                 "What was read of A is not the original library's model: "

@@ -79,6 +79,7 @@ def _operand(operand: Operand) -> str:
         f"{operand.role}: {operand.format}{dialect}, {operand.parameters:,} parameters "
         f"in {operand.tensors} tensors of {operand.dtype}, "
         f"fingerprint {operand.fingerprint[:16]}"
+        + (f"; ran: {operand.ran}" if operand.ran else "")
     )
 
 

@@ -36,6 +36,7 @@ from converters.parity.exported.operand import (
     open_exported,
 )
 from converters.parity.findings import Findings, compare_files, not_checked, report_of
+from converters.parity.live_object import run_live, what_ran
 from converters.parity.models import Models
 from converters.parity.operands import Opened, open_operand
 from converters.parity.options import Options, options_of
@@ -44,7 +45,7 @@ from converters.parity.plan import Plan
 from converters.parity.process import ProcessError, chosen_backend, require
 from converters.parity.raw import states
 from converters.parity.recheck import asked_before, read_record, recheck
-from converters.parity.record import Check, ParityReport
+from converters.parity.record import LEVELS, Check, ParityReport
 from converters.parity.run import Pair, Run, run_original
 from converters.parity.subject import judge_subject
 from converters.parity.weights import check_geometry
@@ -177,7 +178,8 @@ def verify(
                 kind="config",
                 hint="A is the model whose weights can be read; give this one as B.",
             )
-        of_a = open_operand("A", a, asked, folder, stack)
+        deep = options.level in LEVELS[LEVELS.index("gradients") :]
+        of_a = open_operand("A", a, asked, folder, stack, deep)
         tell("reading B")
         found, ran = Findings(), Run(files=stack)
         of_b: Opened | Exported
@@ -190,14 +192,14 @@ def verify(
             if options.level != "weights":
                 check_exported(found, options, of_a, of_b, folder, ran, tell)
         else:
-            of_b = open_operand("B", b, asked, folder, stack)
+            of_b = open_operand("B", b, asked, folder, stack, deep)
             check_geometry(of_a.config, of_b.config)
             compare_files(found, of_a, of_b, limits)
             if options.level != "weights":
                 ran = _models(found, options, of_a, of_b, folder, stack, tell)
         if pictures is not None:
             pictures += found.pictures
-        operands = of_a.operand, of_b.operand
+        operands = what_ran(found, options, of_a), what_ran(found, options, of_b)
         took = time.perf_counter() - start, tell.end()
         report = report_of(found, ran, options, *operands, *took)
         if record is None:
@@ -240,7 +242,8 @@ def _models(
         (ran,) = models.run([Pair(plan, a, b)])
     except (MissingExtraError, ProcessError) as error:
         found.checks.append(not_checked(options.level, "the torch twin", str(error)))
-        return Run()
+        return run_live(found, Run(files=stack), plan, (a, b), tell)
+    run_live(found, ran, plan, (a, b), tell)
     if options.against_source:
         tell("running the original library's model")
         run_original(ran, plan, a)

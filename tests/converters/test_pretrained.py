@@ -47,6 +47,17 @@ def test_saved_file_is_the_canonical_one(tmp_path):
     assert (tmp_path / "b.safetensors").read_bytes() == path.read_bytes()
 
 
+@pytest.mark.parametrize("name", ["x.safetensors", "x.keras", "folder"])
+def test_a_model_that_its_config_does_not_describe_is_not_saved(name, tmp_path):
+    model = model_of(CONFIG)
+    model.blocks[1].norm1.eps = 0.5
+    with pytest.raises(ConversionError, match=r"blocks\.1\.norm1\.eps +found 0\.5"):
+        model.save_pretrained(tmp_path / name)
+    assert files_in(tmp_path) == []
+    model.blocks[1].norm1.eps = CONFIG.norm_eps
+    model.save_pretrained(tmp_path / name)
+
+
 def test_transposed_parameters_are_saved_right(tmp_path):
     model = model_of(CONFIG)
     head = model.head.weight

@@ -281,6 +281,45 @@ def test_mutants(mutant, names):
     refused(model, *names)
 
 
+def test_positions_that_are_looked_up_in_another_order():
+    model = make("CLIPVision", "CLIPVisionModel", MLP)
+    path, part = next(
+        (path, part)
+        for path, part in model.named_modules()
+        if hasattr(part, "position_ids")
+    )
+    part.position_ids = part.position_ids.flip(-1)
+    refused(model, f"{path}.position_ids")
+
+
+def test_attention_that_somebody_registered():
+    def of_values(module, query, key, value, mask, **more):
+        return value.transpose(1, 2), None
+
+    transformers.AttentionInterface.register("of_values", of_values)
+    for name in ("sdpa", "eager"):
+        model = vit()
+        model.set_attn_implementation(name)
+        read(model)
+    model.set_attn_implementation("of_values")
+    refused(model, *(f"vit.layers.{i}.attention.config" for i in range(3)))
+
+
+def test_a_method_put_into_a_class(monkeypatch):
+    model = vit()
+    kind = type(model.vit.layers[0])
+    monkeypatch.setattr(kind, "forward", lambda self, x, *rest, **more: x)
+    refused(model, f"{kind.__module__}.{kind.__qualname__}.forward")
+
+
+def test_a_subclass_of_another_name():
+    class Trained(transformers.ViTForImageClassification):
+        def __init__(self, config):
+            super().__init__(config)
+
+    read(Trained(transformers.ViTConfig(**SIZES, **MLP)))
+
+
 def test_a_config_with_more_in_it():
     model = vit()
     _field(model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 
@@ -10,7 +11,8 @@ import pytest
 
 from converters import ConversionError, convert
 from converters.live import is_module, unwrapped
-from converters.live.known import ANY, LINEAR, LIST
+from converters.live.known import ANY, COUNT, LINEAR, LIST
+from converters.live.patches import foreign_methods
 from converters.live.reading import ModuleState
 from converters.live.walk import Walk
 
@@ -78,6 +80,18 @@ def _activation(root):
     root[2] = nn.Tanh()
 
 
+def _weights_hook(root):
+    root[0].register_state_dict_post_hook(lambda *given: None)
+
+
+def _table(root):
+    root[3].register_buffer("table", torch.arange(3), persistent=False)
+
+
+def _order(root):
+    root._modules["0"] = root._modules.pop("0")
+
+
 @pytest.mark.parametrize(
     "change, name",
     [
@@ -88,6 +102,9 @@ def _activation(root):
         (_subclass, "0"),
         (_parametrised, "0"),
         (_activation, "2"),
+        (_weights_hook, "0"),
+        (_table, "3.table"),
+        (_order, ""),
     ],
 )
 def test_what_could_change_the_outputs(change, name):
@@ -102,6 +119,37 @@ def test_what_could_change_the_outputs(change, name):
     with pytest.raises(ConversionError) as error:
         walk.finish("nn")
     assert [issue.name for issue in error.value.issues] == [name]
+
+
+def test_hooks_around_every_module_are_seen():
+    handle = nn.modules.module.register_module_forward_pre_hook(lambda module, x: None)
+    try:
+        with pytest.raises(ConversionError, match="global forward hook"):
+            whole(model()).finish("nn")
+    finally:
+        handle.remove()
+    whole(model()).finish("nn")
+
+
+def test_a_table_that_no_state_dict_has_counts_from_zero():
+    def walk(table):
+        root = nn.Identity()
+        root.register_buffer("ids", table, persistent=False)
+        walk = Walk(root)
+        walk.take("", (), {"ids": COUNT})
+        return [issue.name for issue in walk.issues]
+
+    assert walk(torch.arange(5)[None]) == []
+    assert walk(torch.arange(5).flip(0)) == ["ids"]
+
+
+@pytest.mark.parametrize("wrap", [lambda new: new, functools.wraps(nn.Linear.forward)])
+def test_methods_put_into_a_library_s_class_are_seen(monkeypatch, wrap):
+    assert not foreign_methods([nn.Linear, nn.LayerNorm, nn.GELU], ["torch"])
+    monkeypatch.setattr(nn.Linear, "forward", wrap(lambda self, x: x))
+    (issue,) = foreign_methods([nn.Linear], [])
+    assert issue.name == "torch.nn.modules.linear.Linear.forward"
+    assert __name__ in issue.found
 
 
 def test_norms_have_one_width_and_both_weights():

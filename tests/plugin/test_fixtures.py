@@ -57,6 +57,29 @@ def test_the_entry_point_is_the_plugin() -> None:
     assert plugin.assert_parity
 
 
+@pytest.mark.skipif(find_spec("torch") is None, reason="torch: not installed")
+def test_a_changed_live_model_fails_its_test(
+    run: Run, pytester: pytest.Pytester
+) -> None:
+    checkpoint(pytester.path)
+    pytester.makepyfile(
+        """
+        import pytest
+        import torch_vit
+
+        @pytest.mark.parametrize("eps", [1e-6, 0.5])
+        def test_model(assert_parity, eps):
+            model = torch_vit.ViT.from_pretrained("vit.safetensors")
+            model.blocks[1].norm1.eps = eps
+            assert_parity("vit.safetensors", model, level="weights")
+        """
+    )
+    result = run("-v")
+    found = {name.rpartition("[")[2]: to for name, to in outcomes(result).items()}
+    assert found == {"1e-06]": "PASSED", "0.5]": "FAILED"}
+    result.stdout.fnmatch_lines(["*B: ViT*", "*blocks.1.norm1.eps*found 0.5*1e-06*"])
+
+
 def test_packages_may_be_imported_before_pytest_starts() -> None:
     """pytest would warn of it, of every package that comes with a plugin."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())

@@ -14,7 +14,6 @@ from vit_config.dialects import (
     keras_hub,
     lucidrains,
     monai,
-    open_clip,
     timm,
     torchvision,
 )
@@ -25,7 +24,6 @@ _READERS: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "keras_hub": keras_hub.read_fields,
     "lucidrains": lucidrains.read_fields,
     "monai": monai.read_fields,
-    "openai_clip": open_clip.read_fields,
     "timm": timm.read_fields,
     "torchvision": torchvision.read_fields,
 }
@@ -54,7 +52,7 @@ def from_dialect(dialect: str, fields: Mapping[str, Any]) -> dict[str, Any]:
     return _cropped(found) if dialect in _CROPPING else found
 
 
-_CROPPING = {"timm", "huggingface", "monai", "openai_clip"}
+_CROPPING = {"timm", "huggingface", "monai"}
 
 
 def _cropped(fields: dict[str, Any]) -> dict[str, Any]:

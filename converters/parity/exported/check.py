@@ -14,6 +14,7 @@ from converters.parity.exported.judge import compare_stated, judge_exported
 from converters.parity.exported.operand import Exported, prepared_by
 from converters.parity.exported.run import run_exported
 from converters.parity.findings import Findings, not_checked
+from converters.parity.live_object import run_live
 from converters.parity.operands import Opened
 from converters.parity.options import Options
 from converters.parity.own_inputs import note_inputs, own_inputs
@@ -84,7 +85,9 @@ def check_exported(
         run_exported(plan, a, b, ran)
     except (MissingExtraError, ProcessError) as error:
         found.checks.append(not_checked(options.level, "the torch twin", str(error)))
+        run_live(found, ran, plan, (a,), tell)
         return
+    run_live(found, ran, plan, (a,), tell)
     if options.against_source:
         tell("running the original library's model")
         run_original(ran, plan, a)

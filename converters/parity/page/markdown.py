@@ -12,6 +12,7 @@ from converters.parity.page.markup import (
     escaped,
     fitting,
     fold,
+    literal,
     table,
 )
 from converters.parity.record import Check, LayerRow, ParityReport
@@ -74,7 +75,13 @@ def _head(report: ParityReport) -> str:
         for side in (report.a, report.b)
     ]
     head = ("", "form", "weights", "fingerprint", "architecture", "model")
-    return "\n".join(lines) + "\n" + table(*_without_empty(head, rows))
+    ran = [
+        f"\n\nOf {side.role} ran {escaped(side.ran)}."
+        for side in (report.a, report.b)
+        if side.ran
+    ]
+    parts = ["\n".join(lines), "\n", table(*_without_empty(head, rows)), *ran]
+    return "".join(parts)
 
 
 def _model(report: ParityReport) -> str:
@@ -84,7 +91,7 @@ def _model(report: ParityReport) -> str:
     rows, more = fitting(every, 6_000)
     rows += [(f"… and {more} more", "", "")] if more else []
     lines = [
-        f"**{side.role}: {NOT_IN_FILE[:-2]}:** {escaped(by_hand(side.stated), 2000)}"
+        f"**{side.role}: {NOT_IN_FILE[:-2]}:** {literal(by_hand(side.stated), 2000)}"
         for side in (report.a, report.b)
         if side.stated
     ]
