@@ -18,6 +18,7 @@ from converters.dialects.folders import parts_of
 from converters.dialects.opening import open_source, path_of
 from converters.errors import named, refusal
 from converters.files.atomic import check_output
+from converters.files.contents import others_of
 from converters.files.folder import check_folder
 from converters.folders import FOLDERS, KERAS_FOLDER, check_target, save_folder
 from converters.hub import is_hub, origin as hub_path
@@ -94,10 +95,10 @@ def convert(
     written file is compared with what the steps made of the source.
 
     Args:
-        source: The file to read (also `.pth`, `.pt`, `.bin`, `.ckpt` and the index of
-            a sharded checkpoint), or a folder; `"hf://org/name@revision"`, a model of
-            the Hugging Face Hub; or a live model of timm, transformers, torchvision or
-            MONAI.
+        source: The file to read (also torch's checkpoints, TorchScript and `.pt2`, and
+            the index of a sharded checkpoint), or a folder;
+            `"hf://org/name@revision"`, a model of the Hugging Face Hub; or a live
+            model of timm, transformers, torchvision or MONAI.
         target: The file to write; its suffix decides the format. Without one it is a
             folder: ours, or with `to_dialect="huggingface"` or `"timm"` one that the
             library's own `from_pretrained` or `create_model` loads, with `"keras"` an
@@ -264,6 +265,7 @@ def convert(
             remarks=tuple(getattr(reader, "remarks", ())),
             bytes_read=nbytes,
             steps=(*reader.steps, *found.steps),
+            others=others_of(reader),
             seconds=time.perf_counter() - start,
         )
     if card_path is not None:

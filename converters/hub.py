@@ -30,6 +30,7 @@ from converters.dialects.folders import (
 from converters.errors import ConversionError, printable, refusal
 from converters.extras import optional
 from converters.files import FOLDER_CONFIG, FORMATS, keras_hub_file
+from converters.files.base import TORCH
 
 SCHEME = "hf://"
 CARD = "README.md"
@@ -40,7 +41,7 @@ _ID = re.compile(
     r"(?:/(?P<file>[^@]+))?"
 )
 _SHARD = re.compile(r"(model-\d{5}-of-\d{5}\.safetensors|pytorch_model-.*\.bin)")
-_SUFFIXES = (*FORMATS, ".pth", ".pt", ".bin", ".ckpt")
+_SUFFIXES = (*FORMATS, *TORCH)
 _OFF = {"", "0", "FALSE", "NO", "OFF"}
 
 

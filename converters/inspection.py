@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from converters.dialects.reading import RawFile
 from converters.engine import Pipe, Source, TensorInfo, Watched, fingerprint
 from converters.errors import ConversionError, Issue, fold, named, printable
 from converters.files import Raw, Reader, format_of
+from converters.files.contents import OtherContents, others_of
 from converters.html_table import html_table
 from converters.raw_input import WHOLE
 from converters.wording import Blank, options
@@ -56,6 +57,7 @@ class Inspection:
         unknown: Without a config: why there is none, and what to do about it.
         remarks: What is odd about the file and can do no harm.
         raw: What a Keras model takes that has its preprocessing inside.
+        others: What the file holds beside the weights.
     """
 
     source: Path
@@ -70,6 +72,7 @@ class Inspection:
     unknown: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     raw: Raw | None = None
+    others: OtherContents = field(default_factory=OtherContents)
 
     @property
     def ok(self) -> bool:
@@ -113,6 +116,7 @@ class Inspection:
             "unknown": list(self.unknown),
             "remarks": list(self.remarks),
             "with_preprocessing": self.raw is not None,
+            **self.others.to_dict(),
         }
 
     def to_json(self) -> str:
@@ -148,6 +152,7 @@ class Inspection:
         if self.config is not None:
             rows += [("input", takes(self.config, self.raw))] if self.whole else []
             rows += audit(self.config)
+        rows += self._others()
         for reason in dict.fromkeys(self.dropped.values()):
             count = list(self.dropped.values()).count(reason)
             plural = "s" if count != 1 else ""
@@ -160,6 +165,11 @@ class Inspection:
             rows.append(("names", self._names()))
         rows += [("not known", line) for line in self.unknown]
         return rows + [("problem", line) for line in fold(self.issues)[:20]]
+
+    def _others(self) -> list[tuple[str, str]]:
+        if self.config is None:
+            return self.others.rows(self.fields.get("num_classes"))
+        return self.others.rows(self.config.num_classes, self.config.labels)
 
     def _names(self) -> str:
         more = len(self.tensors) - SHOWN
@@ -204,8 +214,8 @@ def inspect(
 ) -> Inspection:
     """Looks into a file as `convert` would, and writes nothing.
 
-    Imports no framework, but torch for `.pth`, `.pt`, `.bin` and `.ckpt`. Where the
-    file and the caller do not say all of the config, what is known is shown.
+    Imports no framework. Where the file and the caller do not say all of the config,
+    what is known is shown.
 
     Args:
         source: Whatever `convert` reads.
@@ -279,6 +289,7 @@ def _whole(
         dropped=dict(getattr(reader, "dropped", {})),
         remarks=tuple(getattr(reader, "remarks", ())),
         raw=getattr(reader, "raw", None),
+        others=others_of(reader),
     )
 
 
@@ -296,7 +307,8 @@ def _part(
         raise error
     known = known or Partial("unknown", {})
     why = Partial(known.dialect, known.fields, _lines(error))
-    return _without_config(raw.path, raw.format, why, tensors)
+    found = _without_config(raw.path, raw.format, why, tensors)
+    return replace(found, others=others_of(raw))
 
 
 def _without_config(

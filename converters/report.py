@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from converters.architecture import Rows, identity_facts, identity_rows, model_rows
 from converters.audit import preprocessing, takes
 from converters.errors import printable
+from converters.files.contents import OtherContents
 from converters.html_table import html_table
 from converters.phases import WRITING, phases_text
 
@@ -95,6 +96,7 @@ class ConversionReport:
         remarks: What was odd about the source and could do no harm, one line each.
         raw: What a written Keras model takes that has its preprocessing inside; None:
             what is prepared elsewhere.
+        others: What the source holds beside the weights.
     """
 
     source: Path
@@ -122,6 +124,7 @@ class ConversionReport:
     files: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     raw: Raw | None = None
+    others: OtherContents = field(default_factory=OtherContents)
 
     @property
     def ok(self) -> bool:
@@ -160,6 +163,7 @@ class ConversionReport:
             "files": list(self.files),
             "remarks": list(self.remarks),
             "with_preprocessing": self.raw is not None,
+            **self.others.to_dict(),
         }
 
     def to_json(self) -> str:
@@ -209,6 +213,7 @@ class ConversionReport:
             rows.append(("outputs", str(self.outputs)))
         if self.phases:
             rows.append(("took", phases_text(self.phases, self.seconds)))
+        rows += self.others.rows(self.config.num_classes, self.config.labels)
         rows.append(("data", preprocessing(self.config)))
         return rows + identity_rows(self.config, self.fingerprint)
 

@@ -37,7 +37,7 @@ from converters.dialects.recognise import Match, matches, recognise
 from converters.dialects.statements import BY_TENSORS, with_statements
 from converters.errors import refusal
 from converters.files import FOLDER_WEIGHTS, open_reader
-from converters.files.base import FORMATS, Reader, merge_configs
+from converters.files.base import FORMATS, TORCH, Reader, merge_configs
 from converters.files.closed import check_floats, check_open
 from converters.files.keras_hub_file import KerasHubFile, is_preset
 from converters.hub import adapted_origin, is_hub, locate
@@ -45,8 +45,6 @@ from converters.live import is_module, open_module
 from converters.live.twins import is_twin
 from converters.wording import option
 from vit_config import ViTConfig
-
-TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt")
 
 
 def located(source: Any, asked: Asked) -> tuple[Path, Asked]:
@@ -199,7 +197,7 @@ def _foreign_file(path: Path) -> RawFile | None:
             return None
         both_problem(path)
         path = index
-    if path.name.endswith(TORCH_SUFFIXES):
+    if path.name.endswith(TORCH):
         from converters.files.torch_file import TorchFile
 
         return TorchFile(path)
@@ -219,6 +217,10 @@ def _foreign_file(path: Path) -> RawFile | None:
         from converters.files.safetensors_file import SafetensorsReader
 
         return SafetensorsReader(path)
+    if path.is_file() and not path.name.endswith(tuple(FORMATS)):
+        from converters.files.torch_file import TorchFile, is_torch
+
+        return TorchFile(path) if is_torch(path) else None
     return None
 
 

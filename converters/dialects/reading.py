@@ -26,6 +26,7 @@ from converters.engine import (
     sha256,
 )
 from converters.errors import Issue, printable, refusal
+from converters.files.contents import others_of
 from converters.rules import CANONICAL, Plan
 from vit_config import SourceConfig, ViTConfig
 
@@ -74,6 +75,7 @@ class DialectReader:
         self.path, self.format = raw.path, raw.format
         self.match, self.config = match, config
         self.dialect = match.variant.name
+        self.others = others_of(raw)
         self.dropped = dropped(raw.tensors, match, config, chosen)
         self.tensors = {n: t for n, t in raw.tensors.items() if n not in self.dropped}
         self._made = {

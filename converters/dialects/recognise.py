@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from converters.dialects import NAMES, find, load
 from converters.dialects.base import Dialect, Variant
 from converters.errors import printable, refusal
-from converters.wording import option
+from converters.wording import option, options
 
 _OTHERS = (
     # part of a name, and the family that has it; the first that is found counts
@@ -100,14 +100,20 @@ def recognise(
     if found:
         listed = "; ".join(str(match) for match in found[:6])
         more = f"; and {len(found) - 6} more" if len(found) > 6 else ""
-        prefixes = len({match.prefix for match in found}) > 1
-        needed = option("prefix" if prefixes else "from_dialect")
         raise refusal(
             f"more than one model fits the names: {listed}{more}",
             file=file,
-            hint=f"Say which one: {needed} ...",
+            hint=f"Say which one: {' or '.join(_choices(found))}",
         )
     raise refusal(_why_none(names, spec, prefix), file=file, hint=_known())
+
+
+def _choices(found: Sequence[Match]) -> list[str]:
+    """The option that chooses each of several readings, as it is typed."""
+    prefixes = dict.fromkeys(match.prefix for match in found)
+    if len(prefixes) == 1:
+        return [options(from_dialect=match.variant.name) for match in found[:6]]
+    return [options(prefix=prefix) for prefix in list(prefixes)[:6]]
 
 
 def _known() -> str:

@@ -29,9 +29,8 @@ _SIGNATURES = (
     (b"PK\x03\x04", "a zip archive"),
     (b"PK\x05\x06", "an empty zip archive"),
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
-    (b"\x80\x02", "a Python pickle"),
-    (b"\x80\x04", "a Python pickle"),
-    (b"\x1f\x8b", "a gzip archive"),
+    *((bytes([0x80, protocol]), "a Python pickle") for protocol in range(2, 6)),
+    (b"\x1f\x8b", "a gzip archive, to be unpacked first"),
     (b"GGUF", "a GGUF file"),
 )
 
@@ -86,7 +85,10 @@ class Reader(Protocol):
         """Closes."""
 
 
-READ_ONLY = (".pth", ".pt", ".bin", ".ckpt", ".npz", ".index.json")
+TORCH = (".pth", ".pt", ".bin", ".ckpt", ".pth.tar", ".pt2")
+"""Suffixes of torch's files; under others they are known by what is in them."""
+
+READ_ONLY = (*TORCH, ".npz", ".index.json")
 """Suffixes of what other libraries save, which is read and not written."""
 
 
@@ -104,7 +106,7 @@ def format_of(path: Path, to_read: bool = False) -> str:
         if path.name.endswith(suffix) and path.name != suffix:
             return name
     known = (*FORMATS, *READ_ONLY) if to_read else FORMATS
-    torchs = not to_read and path.name.endswith(READ_ONLY[:4])
+    torchs = not to_read and path.name.endswith(TORCH)
     raise refusal(
         f'unknown suffix "{printable("".join(path.suffixes[-2:]))}"; known are '
         + ", ".join(known),
@@ -157,6 +159,8 @@ def what_is(head: bytes) -> str:
     for signature, name in _SIGNATURES:
         if head.startswith(signature):
             return name
+    if head[257:262] == b"ustar":
+        return "a tar archive, to be unpacked first"
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if text.startswith((b"<!doctype html", b"<html", b"<?xml")):
         return "a web page (an error page of a download?)"

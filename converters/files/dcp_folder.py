@@ -17,10 +17,11 @@ import numpy as np
 
 from converters.engine import Array, TensorInfo, np_dtype
 from converters.errors import ConversionError, Issue, printable, refusal
+from converters.files.checkpoint import is_training
 from converters.files.dcp_metadata import NAME, Chunk, Contents, Entry, read_metadata
 from converters.files.safetensors_file import MAX_RANK, MAX_TENSORS, name_problem
 from converters.files.sharded_file import shard_in
-from converters.files.torch_file import TRAINING, load_tensor
+from converters.files.torch_file import load_tensor
 
 SUFFIX = ".distcp"
 
@@ -34,7 +35,6 @@ class DcpFolder:
     Raises:
         ConversionError: If a part of a tensor is missing, or the folder is not what its
             `.metadata` says.
-        MissingExtraError: If torch is not installed, or too old to be safe.
     """
 
     format = "distcp"
@@ -119,13 +119,7 @@ class DcpFolder:
 def _of_training(name: str, contents: Contents) -> bool:
     """Whether a key above the tensor's own says that it is no weight."""
     above = contents.paths.get(name, ())[:-1] or name.split(".")[:1]
-    return any(key in TRAINING or _numbered(key) in TRAINING for key in above)
-
-
-def _numbered(key: str) -> str:
-    """`"optimizer_0"` -> `"optimizer"`."""
-    head, _, digits = key.rpartition("_")
-    return head if digits.isdecimal() else key
+    return any(is_training(key) for key in above)
 
 
 def _odd(name: str, entry: Entry) -> Iterator[Issue]:

@@ -105,6 +105,11 @@ class WeightsH5Reader:
         self.digests = _digests(self._h5, f"{guard}vars/digests", self.path)
         self.verify = True
 
+    @property
+    def all_digests(self) -> bool:
+        """Whether the digest of every tensor is saved beside it."""
+        return self.digests.keys() >= self.tensors.keys()
+
     def read(self, name: str) -> Array:
         """The values of one tensor; they must have the digest saved with them."""
         info = self.tensors[name]

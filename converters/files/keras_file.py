@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import stat
-import struct
 import zipfile
 import zlib
-from io import BufferedReader, RawIOBase
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 from converters.engine import Source
-from converters.errors import printable, refusal
+from converters.errors import ConversionError, printable, refusal
 from converters.files.base import Raw, check_input, merge_configs
 from converters.files.h5_file import (
     Saved,
@@ -20,8 +20,10 @@ from converters.files.h5_file import (
     refuse_quantised,
     write_h5,
 )
+from converters.files.window import growing
+from converters.files.zip_archive import Extent, member_start
 from converters.version import producer
-from vit_config import ViTConfig
+from vit_config import ConfigError, ViTConfig
 from vit_config.strict_json import JsonError, strict_object
 
 REGISTERED = "vit_duet>ViT"
@@ -41,7 +43,8 @@ class KerasReader(WeightsH5Reader):
 
     Only the three members that Keras writes, uncompressed as Keras stores them, are
     read: no traversal, no duplicates, no encryption, nothing to inflate. The weights
-    are read where they lie.
+    are read where they lie. All is held to the archive's checksums; the weights, where
+    digests of them all are saved, to these, which takes no second pass.
 
     Args:
         path: The file.
@@ -58,13 +61,16 @@ class KerasReader(WeightsH5Reader):
         self._file = path.open("rb")
         try:
             members = read_members(self._file, path)
+            _read(self._file, members["metadata.json"], path)
             text = _read(self._file, members["config.json"], path)
             own, raw = model_of(text, path)
-            start, size = _span(self._file, members["model.weights.h5"], path)
-            window = BufferedReader(_Window(self._file, start, size))
+            weights = _extent(self._file, members["model.weights.h5"], path)
             self.own_config = own
             merged = merge_configs(path, own, config)
-            super().__init__(path, merged, file=cast(BinaryIO, window), raw=raw)
+            with _blamed(weights):
+                super().__init__(path, merged, file=weights.window(), raw=raw)
+                if not self.all_digests:
+                    weights.check()
         except BaseException:
             self._file.close()
             raise
@@ -73,54 +79,6 @@ class KerasReader(WeightsH5Reader):
         """Lets the file go."""
         super().close()
         self._file.close()
-
-
-class _Window(RawIOBase):
-    """A part of a file, as a file."""
-
-    def __init__(self, file: BinaryIO, start: int, size: int) -> None:
-        self._file, self._start, self._size, self._position = file, start, size, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        self._position = offset + (0, self._position, self._size)[whence]
-        return self._position
-
-    def tell(self) -> int:
-        return self._position
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, buffer: Any) -> int:
-        view = memoryview(buffer).cast("B")
-        self._file.seek(self._start + self._position)
-        self._file.write(view)
-        self._position += len(view)
-        self._size = max(self._size, self._position)
-        return len(view)
-
-    def truncate(self, size: int | None = None) -> int:
-        self._size = self._position if size is None else size
-        self._file.truncate(self._start + self._size)
-        return self._size
-
-    def flush(self) -> None:
-        if not self._file.closed:
-            self._file.flush()
-
-    def readinto(self, buffer: Any) -> int:
-        view = memoryview(buffer).cast("B")
-        count = max(0, min(len(view), self._size - self._position))
-        self._file.seek(self._start + self._position)
-        count = cast(BufferedReader, self._file).readinto(view[:count])
-        self._position += count
-        return count
 
 
 def read_members(file: BinaryIO, path: Path) -> dict[str, zipfile.ZipInfo]:
@@ -158,25 +116,31 @@ def read_members(file: BinaryIO, path: Path) -> dict[str, zipfile.ZipInfo]:
     return members
 
 
-def _span(file: BinaryIO, info: zipfile.ZipInfo, path: Path) -> tuple[int, int]:
+def _extent(file: BinaryIO, info: zipfile.ZipInfo, path: Path) -> Extent:
     """Where a stored member's bytes are: behind its local header."""
-    file.seek(info.header_offset)
-    header = file.read(30)
-    if len(header) < 30 or not header.startswith(b"PK\x03\x04"):
+    start = member_start(file, info)
+    if start is None:
         raise refusal(f"member {info.filename} is not where it should be", file=path)
-    name, extra = struct.unpack("<HH", header[26:30])
-    start = info.header_offset + 30 + name + extra
     if start + info.file_size > path.stat().st_size:
         raise refusal(f"cut short in member {info.filename}", file=path)
-    return start, info.file_size
+    what = f"member {info.filename}"
+    return Extent(file, start, info.file_size, what=what, path=path, crc=info.CRC)
+
+
+@contextmanager
+def _blamed(weights: Extent) -> Iterator[None]:
+    """Where the weights make no sense, says that they are damaged if they are."""
+    try:
+        yield
+    except (ConversionError, ConfigError):
+        weights.check()
+        raise
 
 
 def _read(file: BinaryIO, info: zipfile.ZipInfo, path: Path) -> bytes:
     if info.file_size > MAX_JSON:
         raise refusal(f"{info.filename} has {info.file_size} bytes", file=path)
-    start, size = _span(file, info, path)
-    file.seek(start)
-    return file.read(size)
+    return _extent(file, info, path).read()
 
 
 def model_of(text: bytes, path: Path) -> tuple[ViTConfig, Raw | None]:
@@ -296,8 +260,7 @@ def write_keras(
         info.CRC = info.compress_size = 0
         file.write(info.FileHeader(large))
         start = file.tell()
-        window = cast(BinaryIO, _Window(file, start, 0))
-        saved = write_h5(window, source, config, raw)
+        saved = write_h5(growing(file, start), source, config, raw)
         info.CRC, info.file_size = _checksum(file, start)
         info.compress_size = info.file_size
         file.seek(info.header_offset)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import ast
 import math
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,7 +141,7 @@ class NpzFile:
                 member = _header(file, info)
         except ValueError as error:
             raise self._refused(name, f"no array: {printable(error, 120)}") from None
-        except (OSError, zipfile.BadZipFile, NotImplementedError) as error:
+        except (OSError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
             raise self._damaged(name, error) from None
         problem = _problem(member)
         if problem:
@@ -158,9 +159,14 @@ class NpzFile:
             if parts > 1:
                 self._check(key, member)  # only whole entries have a checksum
             with self._archive.open(member.info) as file:
-                file.seek(member.start + (index or 0) * size * (parts > 1))
-                _fill(file, raw)
-        except (OSError, EOFError, zipfile.BadZipFile) as error:
+                if parts > 1:
+                    file.seek(member.start + (index or 0) * size)
+                    _fill(file, raw)
+                else:  # without a seek, which turns off the checksum (Python 3.12)
+                    file.read(member.start)
+                    _fill(file, raw)
+                    file.read(1)  # at the end it is compared
+        except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise self._damaged(key, error) from None
         shape = member.shape[1:] if parts > 1 else member.shape
         array = raw.view(member.dtype).reshape(

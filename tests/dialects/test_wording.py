@@ -61,6 +61,7 @@ def test_whole_module_in_a_file_is_named(tmp_path):
     torch = pytest.importorskip("torch")
     torch.save(torch.nn.Linear(2, 2), tmp_path / "a.pt")
     text = told(tmp_path / "a.pt", tmp_path / "a.keras")
-    assert "more than tensors (torch.nn.modules.linear.Linear), and is not read" in text
+    assert "the weights are in an object (torch.nn.modules.linear.Linear)" in text
     assert "\x1b" not in text and "x1b" not in text
-    assert "torch.save(model.state_dict(), path)" in text
+    assert "torch.load('a.pt', weights_only=False)" in text
+    assert 'torch.save(checkpoint.state_dict(), "weights.pth")' in text
