@@ -100,7 +100,7 @@ def checked(
         config=with_steps(after, chain.texts),
         digests=digests,
         steps=chain.texts,
-        effects=chain.effects(),
+        effects=(*getattr(reader, "effects", ()), *chain.effects()),
         dropped=_left_out(reader, chain.effects()),
     )
 
@@ -111,7 +111,17 @@ def _refused(issues: list[Issue], reader: Reader) -> ConversionError:
         file=reader.path,
         dialect=reader.dialect,
         causes=_causes(issues, reader),
+        hint=advice(issues, reader),
     )
+
+
+def advice(issues: Sequence[Issue], reader: Reader) -> str:
+    """What to do about tensors that no model has; nothing if that is not all."""
+    extras = [issue.name for issue in issues if issue.kind == "unexpected"]
+    known = getattr(reader, "advice", None)
+    if known is None or not extras or any(i.kind == "missing" for i in issues):
+        return ""
+    return str(known(extras))
 
 
 def _left_out(reader: Reader, effects: Iterable[StepEffect]) -> dict[str, str]:

@@ -22,6 +22,8 @@ from converters.adapters.opening import WEIGHTS as ADAPTER_WEIGHTS
 from converters.dialects import bundle
 from converters.dialects.folders import (
     ADAPTER,
+    OPEN_CLIP,
+    OPEN_CLIP_WEIGHTS,
     PREPROCESSOR,
     PROCESSOR,
     WEIGHTS,
@@ -162,6 +164,9 @@ def chosen(names: list[str], file: str | None, repo: str) -> list[str]:
             shards = [n for n in names if _SHARD.fullmatch(n) and n.startswith(start)]
             indexed = name.endswith(".index.json")
             return [*(shards if indexed else ()), name, *beside]
+    clips = [name for name in OPEN_CLIP_WEIGHTS if name in names]
+    if OPEN_CLIP in names and clips:
+        return [clips[0], OPEN_CLIP, *(name for name in beside if name == CARD)]
     if {keras_hub_file.METADATA, keras_hub_file.WEIGHTS, FOLDER_CONFIG} <= {*names}:
         return [n for n in (*keras_hub_file.FILES, CARD) if n in names]
     configs = [name for name in bundle.CONFIGS if name in names]
@@ -183,7 +188,7 @@ def chosen(names: list[str], file: str | None, repo: str) -> list[str]:
 
 
 def _is_folder(wanted: list[str]) -> bool:
-    if ADAPTER in wanted:
+    if ADAPTER in wanted or OPEN_CLIP in wanted:
         return True
     return FOLDER_CONFIG in wanted or any(name in wanted for name in bundle.CONFIGS)
 

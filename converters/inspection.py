@@ -11,6 +11,7 @@ from typing import Any
 
 from converters.architecture import Rows, identity_facts, identity_rows, model_rows
 from converters.audit import audit, takes
+from converters.checking import advice
 from converters.checks import check_tensors, check_values
 from converters.dialects.asked import Asked, ConfigLike
 from converters.dialects.opening import (
@@ -27,6 +28,7 @@ from converters.files import Raw, Reader, format_of
 from converters.files.contents import OtherContents, others_of
 from converters.html_table import html_table
 from converters.raw_input import WHOLE
+from converters.report import StepEffect
 from converters.wording import Blank, options
 from vit_config import ViTConfig
 
@@ -58,6 +60,8 @@ class Inspection:
         remarks: What is odd about the file and can do no harm.
         raw: What a Keras model takes that has its preprocessing inside.
         others: What the file holds beside the weights.
+        effects: What is to be said of the steps that were taken in reading it.
+        advice: What to do about tensors that are not the model's.
     """
 
     source: Path
@@ -73,6 +77,8 @@ class Inspection:
     remarks: tuple[str, ...] = ()
     raw: Raw | None = None
     others: OtherContents = field(default_factory=OtherContents)
+    effects: tuple[StepEffect, ...] = ()
+    advice: str = ""
 
     @property
     def ok(self) -> bool:
@@ -117,6 +123,8 @@ class Inspection:
             "remarks": list(self.remarks),
             "with_preprocessing": self.raw is not None,
             **self.others.to_dict(),
+            "effects": [effect.to_dict() for effect in self.effects],
+            "advice": self.advice,
         }
 
     def to_json(self) -> str:
@@ -153,18 +161,19 @@ class Inspection:
             rows += [("input", takes(self.config, self.raw))] if self.whole else []
             rows += audit(self.config)
         rows += self._others()
+        rows += [("", note) for effect in self.effects for note in effect.notes]
         for reason in dict.fromkeys(self.dropped.values()):
             count = list(self.dropped.values()).count(reason)
             plural = "s" if count != 1 else ""
             rows.append(("dropped", f"{count} tensor{plural}: {reason}"))
         if self.fields:
-            said = (f"{name}={value!r}" for name, value in self.fields.items())
-            rows.append(("the file says", ", ".join(said)))
+            rows.append(("the file says", _unlike_plain(self.fields)))
         rows += [("remark", printable(line, 300)) for line in self.remarks]
         if self.config is None and not self.fields:
             rows.append(("names", self._names()))
         rows += [("not known", line) for line in self.unknown]
-        return rows + [("problem", line) for line in fold(self.issues)[:20]]
+        rows += [("problem", line) for line in fold(self.issues)[:20]]
+        return rows + [("", line) for line in self.advice.splitlines()]
 
     def _others(self) -> list[tuple[str, str]]:
         if self.config is None:
@@ -199,6 +208,17 @@ class Inspection:
 
 
 @named("inspection")
+def _unlike_plain(fields: Mapping[str, Any]) -> str:
+    """Fields that a file says, without those that are as in any plain ViT."""
+    known = ViTConfig.model_fields
+    texts = (
+        f"{name}={value!r}"
+        for name, value in fields.items()
+        if name not in known or value != known[name].get_default()
+    )
+    return f"{', '.join(texts)}; all else as in a plain ViT"
+
+
 def inspect(
     source: str | os.PathLike[str],
     *,
@@ -290,6 +310,8 @@ def _whole(
         remarks=tuple(getattr(reader, "remarks", ())),
         raw=getattr(reader, "raw", None),
         others=others_of(reader),
+        effects=getattr(reader, "effects", ()),
+        advice=advice(issues, reader),
     )
 
 

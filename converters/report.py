@@ -15,7 +15,7 @@ from converters.html_table import html_table
 from converters.phases import WRITING, phases_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from converters.files.base import Raw
     from converters.parity.outputs import OutputCheck
@@ -25,10 +25,10 @@ Verify = Literal["weights", "logits", "none"]
 """What is proved of a written file, see `converters.convert`."""
 
 
-def _listed(names: tuple[str, ...]) -> str:
+def listed(names: Sequence[str]) -> str:
     """Some names, and how many there are."""
     more = f" and {len(names) - 5} more" if len(names) > 6 else ""
-    return ", ".join(names[:5] if more else names) + more
+    return ", ".join(map(printable, names[:5] if more else names)) + more
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class ConversionReport:
             the bits of the source: all of them, or the conversion fails; 0 if it was
             not asked for.
         steps: Named one-way steps that were asked for, for example a cast.
-        fingerprint: SHA-256 over the canonical weights, see `converters.fingerprint`.
+        fingerprint: SHA-256 over the canonical weights, see `converters.engine`.
         seconds: Time it took.
         phases: Seconds of each part of the work, by its name, in order.
         source_dialect: How the tensors of the source are named.
@@ -207,7 +207,7 @@ class ConversionReport:
             plural = "s" if count != 1 else ""
             rows.append(("dropped", f"{count} tensor{plural}: {reason}"))
         if self.files:
-            rows.append(("files", _listed(self.files)))
+            rows.append(("files", listed(self.files)))
         rows += [("written", self._written()), ("proved", self._proved())]
         if self.outputs is not None:
             rows.append(("outputs", str(self.outputs)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -575,7 +576,16 @@ def _open_clip(sources: Path) -> list[Case]:
             {"changes": ask},
         )
 
+    def by_config(
+        name: str, dialect: str, vision: dict[str, Any], side: int, **ask: Any
+    ) -> Case:
+        model = {"embed_dim": 5, "vision_cfg": vision, "text_cfg": {}}
+        found = case(name, dialect, vision, {}, side)
+        return replace(found, ask={"config": {"model_cfg": model}, **ask})
+
     plain = {**facts, "act_layer": "gelu"}
+    clipa = {"no_ln_pre": True, "final_ln_after_pool": True, "pool_type": "avg"}
+    mean = {"timm_pool": "avg", "timm_proj_bias": True}
     return [
         case("clip", "openai_clip", tower, plain, 24),
         case("quick", "openai_clip", tower, {**facts, "act_layer": "quick_gelu"}, 24),
@@ -591,6 +601,18 @@ def _open_clip(sources: Path) -> list[Case]:
                 "global_pool": "token",
             },
             160,
+        ),
+        by_config("scaled", "openai_clip", {**tower, "ls_init_value": 1e-4}, 24),
+        by_config(
+            "clipa",
+            "openai_clip@clipa",
+            {**tower, **clipa},
+            24,
+            from_dialect="openai_clip@clipa",
+        ),
+        by_config("trunk_mean", "openai_clip@timm", {**trunk, **mean}, 160),
+        by_config(
+            "trunk_head", "openai_clip@timm+head", {**trunk, "timm_proj": None}, 160
         ),
     ]
 

@@ -19,8 +19,12 @@ def data_problems(data: DataConfig, spatial_dims: int, in_chans: int) -> list[st
             problems.append(
                 f"data.{field}: {len(value)} values for in_chans={in_chans}"
             )
-    if data.std is not None and 0 in data.std:
-        problems.append(f"data.std: found {data.std}; values are divided by it")
+    if data.std is not None and min(data.std, default=1) <= 0:
+        problems.append(
+            f"data.std: found {data.std}; values are divided by it, each above 0"
+        )
+    if spatial_dims == 2:  # a volume's intensity may be of any unit
+        problems += _mean_problems(data)
     lengths = []
     for field in ("axes", "spacing_mm"):
         value = getattr(data, field)
@@ -44,6 +48,19 @@ def data_problems(data: DataConfig, spatial_dims: int, in_chans: int) -> list[st
             "'bilinear', 'bicubic' or 'lanczos'"
         )
     return problems
+
+
+def _mean_problems(data: DataConfig) -> list[str]:
+    """A mean is one of the values that it is the mean of."""
+    if data.mean is None or data.input_range is None or len(data.input_range) != 2:
+        return []
+    low, high = sorted(data.input_range)
+    if all(low <= mean <= high for mean in data.mean):
+        return []
+    return [
+        f"data.mean: found {data.mean}, of values from {low:g} to {high:g} "
+        "(data.input_range)"
+    ]
 
 
 def _volume_problems(data: DataConfig) -> list[str]:

@@ -19,7 +19,7 @@ from converters.arguments import (
 from converters.dialects.base import Dialect
 from converters.dialects.given import Given
 from converters.dialects.json_file import read_json
-from converters.dialects.model_json import ModelJson
+from converters.dialects.model_json import ModelJson, TimmJson
 from converters.errors import ConversionError, Issue, printable, refusal
 from converters.hub import Located
 from converters.wording import option, setting
@@ -44,7 +44,7 @@ class Asked:
         base: Of a PEFT adapter: the model that it was trained on.
         beside: What the library's config in the same folder says; the caller's config
             or preset stands above it.
-        json: The same, where the tensors have to tell the model class of a config.json.
+        json: The same, where it cannot be read before the tensors are known.
         lacking: Whether tensors may be missing that the config asks for.
         origin: Where on the hub the source comes from.
         config_origin: What the config came from, in the words of `Given.origin`.
@@ -59,7 +59,7 @@ class Asked:
     head: str | None = None
     base: str | os.PathLike[str] | None = None
     beside: ViTConfig | None = None
-    json: ModelJson | None = None
+    json: ModelJson | TimmJson | None = None
     lacking: bool = False
     origin: Located | None = None
     config_origin: str = "config"

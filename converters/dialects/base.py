@@ -91,6 +91,21 @@ def _no_variant(name: str) -> None:
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class Wrapper:
+    """A class of the library that has a model and a linear head beside it.
+
+    Attributes:
+        prefix: Where the model is in it, with the dot.
+        head: Name of the linear layer.
+        pool: What that reads, a value of `global_pool`.
+    """
+
+    prefix: str
+    head: str
+    pool: str
+
+
 @dataclass(frozen=True)
 class Variant:
     """One way of naming.
@@ -108,7 +123,7 @@ class Variant:
         says: Fields of the config that follow from the names and shapes of a file
             (names without prefix), and those that this library's models all share: its
             epsilon, its activation. A field that differs between models and is not in
-            the file must not stand here.
+            the file must not stand here; `...` takes back what names and shapes say.
         follows: Fields that follow in this library from others, which only the caller
             knows: what its mean is taken over, once it is known that it is a mean.
         output: Fields of what the library's own `forward` returns, `global_pool`; they
@@ -129,6 +144,7 @@ class Variant:
             `"vit."`).
         alone: Whole names one level above a prefixed encoder, likewise.
         outside: Beginnings of names anywhere but behind the prefix, likewise.
+        wrappers: Classes that have this model and a linear head beside it.
         export: Whether files can be written in it.
         told: Whether files are read in it only where the caller names it: its names
             are another variant's, and what it `says` is not in the file.
@@ -163,6 +179,7 @@ class Variant:
     around: Mapping[str, str] = field(default_factory=dict, repr=False)
     alone: Mapping[str, str] = field(default_factory=dict, repr=False)
     outside: Mapping[str, str] = field(default_factory=dict, repr=False)
+    wrappers: tuple[Wrapper, ...] = ()
     export: bool = True
     told: bool = False
     family: str = ""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from converters.dialects.asked import Asked, library_fields
+from converters.dialects.heads import Head
 from converters.dialects.model_class import config_of_class
-from converters.dialects.model_json import ModelJson
+from converters.dialects.model_json import ModelJson, TimmJson
 from converters.dialects.reading import RawFile
 from converters.dialects.recognise import Match
 from converters.dialects.seen import seen
@@ -16,9 +17,16 @@ from vit_config.dialects import timm_names
 
 
 def by_tensors(
-    asked: Asked, match: Match, raw: RawFile
+    asked: Asked, match: Match, raw: RawFile, head: Head | None = None
 ) -> tuple[Asked, tuple[str, ...]]:
     """The caller's word, with what only the tensors say of a config, and remarks.
+
+    Args:
+        asked: The caller's word.
+        match: Dialect and variant of the tensors.
+        raw: The file.
+        head: A layer beside the model that is read as its head: a config is then of the
+            model alone, or knows the head.
 
     Raises:
         ConversionError: If the tensors do not decide.
@@ -29,26 +37,35 @@ def by_tensors(
         for name, info in raw.tensors.items()
         if name.startswith(match.prefix)
     }
-    fields = library_fields(asked.config)
-    config: ViTConfig | None = None
-    if match.dialect.config == "huggingface":
-        json = asked.json
-        if fields is not None:
-            json = ModelJson(fields) if "model_type" in fields else None
-        if json is not None:
+    given = _given_json(asked, match)
+    json = given or asked.json
+    remarks: tuple[str, ...] = ()
+    if isinstance(json, ModelJson):
+        json = json.without(asked.changes)
+        if head is not None and json.stated is not None:
+            config = json.read()
+        else:
             config, remarks = config_of_class(json, match, shapes, asked, raw.path)
-    elif match.dialect.config == "timm":
-        config = asked.beside
-        if fields is not None:
-            config = ViTConfig.from_dialect("timm", fields)
-        if config is not None:
-            says = seen(match.variant, shapes)
-            config, remarks = made_in_code(config, match, says, asked, raw.path)
-    if config is None:
+    elif isinstance(json, TimmJson):
+        says = seen(match.variant, shapes)
+        config = json.read(asked.changes)
+        config, remarks = made_in_code(config, match, says, asked, raw.path)
+    else:
         return _timm_preset(asked, match, raw), ()
-    if fields is None:
+    remarks += json.remarks(config)
+    if given is None:
         return replace(asked, beside=config), remarks
-    return replace(asked, config=config), remarks
+    return replace(asked, config=config, config_origin=""), remarks
+
+
+def _given_json(asked: Asked, match: Match) -> ModelJson | TimmJson | None:
+    """The library's own arguments that the caller gives."""
+    fields = library_fields(asked.config)
+    if fields is None:
+        return None
+    if match.dialect.config == "huggingface" and "model_type" in fields:
+        return ModelJson(fields)
+    return TimmJson(fields) if match.dialect.config == "timm" else None
 
 
 def _timm_preset(asked: Asked, match: Match, raw: RawFile) -> Asked:

@@ -10,6 +10,7 @@ from typing import Any
 from converters.dialects.advice import advice, listed
 from converters.dialects.base import Shapes, Variant
 from converters.dialects.given import Given
+from converters.dialects.heads import Head
 from converters.dialects.remainder import check_patches
 from converters.dialects.seen import seen
 from converters.dialects.shapes import canonical_shapes
@@ -25,16 +26,34 @@ UNSEEN = ("num_heads", "img_size", "norm_eps", "act_layer", "global_pool")
 
 _SOFT = frozenset({"weight_init", "pos_resize"})  # training and resizing only
 _OF_HEAD = frozenset({"head_act", "global_pool", "distilled"})
+_OUTPUT = _OF_HEAD | {"num_classes", "head_bias"}
+"""Fields of what stands behind the tokens."""
 
 
-def complete(variant: Variant, shapes: Shapes, given: Given, file: Any) -> ViTConfig:
+def complete(
+    variant: Variant,
+    shapes: Shapes,
+    given: Given,
+    file: Any,
+    head: Head | None = None,
+) -> ViTConfig:
     """The config of a file: what the file says, and the caller's word for the rest.
+
+    Args:
+        variant: Whose names it has.
+        shapes: Its tensors, without prefix.
+        given: What the caller says.
+        file: The file, for messages.
+        head: The layer that is read as the head, if not the one in the library's place.
 
     Raises:
         ConversionError: If the two are at odds, or if something is still unknown.
         ConfigError: If the result describes no model.
     """
-    says = seen(variant, shapes)
+    says = seen(variant, shapes if head is None else head.beside(variant, shapes))
+    word = given
+    if head is not None:
+        says, given = head.stated(says, given, file)
     if given.config is not None:
         stated = with_changes(given.config.to_dict(), given.changes)
         check_patches(stated, variant, shapes, file)
@@ -45,14 +64,15 @@ def complete(variant: Variant, shapes: Shapes, given: Given, file: Any) -> ViTCo
         says = {**says, **variant.follows(known)}
         told = _told(says, known, given)
         _compare(told, known, variant, file, config)
-        return with_statements(config, given, _decided(told, config, given))
+        return with_statements(config, word, _decided(told, config, given))
     _check_fields(given.changes, file)
     known = preset_fields(given.preset) if given.preset else {}
     known = with_changes(known, given.changes)
     says = {**says, **variant.follows({**says, **known})}
     told = _told(says, known, given)
     _compare(told, known, variant, file, None)
-    fields = with_axes({**variant.output, **says, **known})
+    output = variant.output if head is None else {}  # of the library's own forward
+    fields = with_axes({**output, **says, **known})
     _flat_channels(fields, variant, shapes, file)
     _head_width(fields, variant, shapes)
     missing = [name for name in UNSEEN if name not in fields]
@@ -74,7 +94,7 @@ def complete(variant: Variant, shapes: Shapes, given: Given, file: Any) -> ViTCo
     if "pos_embed_tokens" not in fields:
         fields["pos_embed_tokens"] = _pos_tokens(fields, variant, shapes)
     config = ViTConfig(**fields)
-    return with_statements(config, given, _decided(told, config, given))
+    return with_statements(config, word, _decided(told, config, given))
 
 
 def _decided(
@@ -202,8 +222,20 @@ def _compare(
             issues,
             file=file,
             dialect=variant.name,
-            hint="The file's names and shapes say the former; give the config it has.",
+            hint=_to_agree({issue.name: says[issue.name] for issue in issues}),
         )
+
+
+def _to_agree(said: Mapping[str, Any]) -> str:
+    """What to do about a config that says other than the file.
+
+    Args:
+        said: The fields at odds, as the file has them.
+    """
+    former = "The file's names and shapes say the former"
+    if set(said) <= _OUTPUT:
+        return f"{former}; {setting(**said)} keeps the rest of the config."
+    return f"{former}; give the config it has."
 
 
 def _agrees(name: str, file: Any, given: Any, config: ViTConfig | None) -> bool:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from converters.dialects import demands, timm
-from converters.dialects.base import Dialect, Fill, Shapes, Variant, renamed
+from converters.dialects.base import Dialect, Fill, Shapes, Variant, Wrapper, renamed
 from converters.rules import CANONICAL, Table
 from vit_config import ViTConfig
 
@@ -91,6 +91,8 @@ def _dinov2_variant(gated: bool, chunks: int = 0) -> Variant:
         around=_HEADS,
         family=family if chunks else "",
         numbered=(lambda names: _in_chunks(gated, names)) if chunks else None,
+        # torch.hub's classifiers: over class token and mean of the patches.
+        wrappers=(Wrapper("backbone.", "linear_head", "token_avg"),),
     )
 
 

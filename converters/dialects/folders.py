@@ -15,7 +15,7 @@ from typing import Any
 from converters.dialects.bundle import is_bundle, open_bundle, weights_in
 from converters.dialects.json_file import read_json
 from converters.dialects.leftovers import check_one_model, no_model, training_weights
-from converters.dialects.model_json import ModelJson
+from converters.dialects.model_json import ModelJson, TimmJson
 from converters.errors import ConversionError, printable, refusal
 from converters.files import FOLDER_CONFIG, FOLDER_WEIGHTS
 from converters.files.closed import check_config
@@ -38,6 +38,13 @@ WEIGHTS = (
 )
 """The names that weights have in a folder; the first that is there counts."""
 
+OPEN_CLIP = "open_clip_config.json"
+OPEN_CLIP_WEIGHTS = (
+    *("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors"),
+    *("open_clip_pytorch_model.bin", "open_clip_pytorch_model.pth"),
+)
+"""In open_clip's own order, which comes to the names in `WEIGHTS` afterwards."""
+
 PRESET_WEIGHTS = (BACKBONE_WEIGHTS, TASK_WEIGHTS)
 
 ADAPTER = "adapter_config.json"
@@ -52,6 +59,7 @@ def parts_of(source: Path) -> tuple[Path, ...]:
     files = [source]
     if source.is_dir():
         files += [source / name for name in (*WEIGHTS, *PRESET_WEIGHTS)]
+        files += [source / name for name in OPEN_CLIP_WEIGHTS]
         files += weights_in(source)
     if index.name.endswith(".index.json"):
         with suppress(ConversionError):  # said when it is opened
@@ -70,13 +78,13 @@ class Folder:
         weights: The file with the weights, or the index of several.
         dialect: Whose names they have, `"timm"`; None if the names have to tell.
         config: The model's config, if it was read.
-        json: Instead, a config.json whose class the tensors have to tell.
+        json: Instead, a config.json that cannot be read without the tensors.
     """
 
     weights: Path
     dialect: str | None = None
     config: ViTConfig | None = None
-    json: ModelJson | None = None
+    json: ModelJson | TimmJson | None = None
 
 
 def library_folder(
@@ -102,24 +110,34 @@ def library_folder(
         if is_bundle(path):
             weights, read = open_bundle(path, configured, transforms)
             return Folder(weights, "monai", read)
+        if (path / OPEN_CLIP).exists():
+            return _open_clip(path, configured)
         return Folder(_weights(path))
     fields = edit(read_json(config))
     if "model_type" in fields:
         if not configured:
             check_config(fields, path)
         weights = _weights(path)
-        if configured:
-            return Folder(weights, "huggingface")
-        json = ModelJson(fields, _preprocessing(path))
-        return Folder(weights, "huggingface", json=json)
+        model = None if configured else ModelJson(fields, _preprocessing(path))
+        return Folder(weights, "huggingface", json=model)
     if "architecture" in fields:
         weights = _weights(path)
-        read = None if configured else ViTConfig.from_dialect("timm", fields)
-        return Folder(weights, "timm", read)
+        json = None if configured else TimmJson(fields)
+        return Folder(weights, "timm", json=json)
     if is_preset(path):
         read = None if configured else preset_config(path)
         return Folder(path, "keras_hub", read)
     return None
+
+
+def _open_clip(path: Path, configured: bool) -> Folder:
+    own = [path / name for name in OPEN_CLIP_WEIGHTS if (path / name).exists()]
+    weights = own[0] if own else _weights(path)
+    if configured:
+        return Folder(weights, "openai_clip")
+    read = ViTConfig.from_dialect("openai_clip", read_json(path / OPEN_CLIP))
+    clipa = not read.pre_norm and read.fc_norm
+    return Folder(weights, "openai_clip@clipa" if clipa else "openai_clip", read)
 
 
 def _weights(path: Path) -> Path:

@@ -38,7 +38,17 @@ class Given:
         """A config that needs nothing from the file, if there is one."""
         if self.config is not None:
             changes = dict(self.changes)
+            classes = changes.get("num_classes", self.config.num_classes)
+            if classes != self.config.num_classes:
+                changes = {**_OF_HEAD[bool(classes)], **changes}
             return self.config.replace(**changes) if changes else self.config
         if self.preset is not None:
             return ViTConfig.preset(self.preset, **self.changes)
         return None
+
+
+_OF_HEAD: dict[bool, dict[str, Any]] = {
+    # what only means the classes a config had: with another number of them, with none
+    True: {"labels": None},
+    False: {"labels": None, "problem_type": None, "head_act": None},
+}

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from converters.dialects import demands
-from converters.dialects.base import Fill, Shapes, Variant, renamed
+from converters.dialects.base import Fill, Shapes, Variant, Wrapper, renamed
 from converters.dialects.huggingface_vit import (
     HEAD,
     PATCHES,
@@ -82,6 +82,12 @@ def _table(name: str, prefix: str, head: Modules, memory: bool) -> Table:
     return Table(name, renamed(names, _mlp(block, fc1, fc2)))
 
 
+_WRAPPERS = tuple(
+    Wrapper(f"{name}.", "classifier", "token_avg")
+    for name in ("dinov2", "dinov2_with_registers")
+)
+
+
 def _variant(name: str, prefix: str, registers: bool | None, memory: bool) -> Variant:
     headed = bool(prefix)
     mask = f"{prefix}embeddings.mask_token"
@@ -128,6 +134,7 @@ def _variant(name: str, prefix: str, registers: bool | None, memory: bool) -> Va
         says=says,
         drops=lambda config: {mask: _MASK},
         fills=lambda config: {mask: Fill((1, config.embed_dim))},
+        wrappers=() if headed else _WRAPPERS,
         holds=demands.both(
             demands.spatial(LIBRARY, 2),
             demands.holds(

@@ -26,7 +26,7 @@ from vit_config.weights import RULES
 
 _KERNELS = {rule.torch for rule in RULES if rule.keras.endswith("/kernel")}
 _MASK = "token for masked patches, read in pre-training only"
-_POOLER = "pooler, which no head and none of the tokens reads"
+_POOLER = "pooler, which neither the tokens nor the head go through"
 
 
 def _row(row: Row) -> Row:

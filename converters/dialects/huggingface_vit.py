@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from converters.dialects import demands
-from converters.dialects.base import Names, Shapes, Variant, renamed
+from converters.dialects.base import Names, Shapes, Variant, Wrapper, renamed
 from converters.rules import Table
 from vit_config import ViTConfig
 
@@ -63,7 +63,7 @@ TEACHER: Modules = {"head": "cls_classifier", "head_dist": "distillation_classif
 POOLER: Modules = {"pre_logits": "pooler.dense"}
 
 _MASK = "token for masked patches, read in pre-training only"
-_POOLER = "pooler, which no head and none of the tokens reads"
+_POOLER = "pooler, which neither the tokens nor the head go through"
 _DECODER = {"decoder.": "decoder of the pre-training: only the encoder is taken"}
 
 # Names of BEiT and Data2Vec, whose blocks are others, and of VideoMAE.
@@ -129,6 +129,12 @@ def _says(shapes: Shapes, prefix: str, pool: str) -> Mapping[str, Any]:
     }
 
 
+_WRAPPERS = tuple(
+    Wrapper(f"{name}.", "classifier", pool)
+    for name, pool in (("vit", "token"), ("deit", "token"), ("ijepa", "avg"))
+)
+
+
 def _bare(name: str, body: Modules) -> Variant:
     """A pooler only counts where a config asks for it: few of them were trained."""
     first = _first(body)
@@ -141,7 +147,7 @@ def _bare(name: str, body: Modules) -> Variant:
             "pos_embed_tokens": "all",
             "distilled": False,
             "pos_resize": "bicubic",
-            "representation_size": None,
+            "representation_size": ...,
         },
         drops=drops("", bare=True),
         holds=demands.both(
@@ -157,6 +163,7 @@ def _bare(name: str, body: Modules) -> Variant:
             _bare_holds,
         ),
         around=_DECODER,
+        wrappers=_WRAPPERS,
     )
 
 
@@ -191,7 +198,10 @@ def _headed(
                 *heads,
             }
         ),
-        frozenset({f"{prefix}{other}" for other in _OTHERS}),
+        # A pooler under a classifier is of somebody's own class around the bare model.
+        frozenset(
+            {*(f"{prefix}{name}" for name in _OTHERS), f"{prefix}pooler.dense.weight"}
+        ),
         says=lambda shapes: _says(shapes, prefix, pool),
         drops=drops(prefix, bare=False),
         holds=_head_holds(tokens, dims, pool),

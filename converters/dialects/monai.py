@@ -185,7 +185,7 @@ _AROUND = {
     **dict.fromkeys(("mask_decoder.", "prompt_encoder.", "text_encoder."), _SEGVOL),
     **{f"encoder{n}.": _UNETR for n in (1, 2, 3, 4)},
     **{f"decoder{n}.": _UNETR for n in (2, 3, 4, 5)},
-    "out.": _UNETR,
+    "out.conv.": _UNETR,
 }
 _AUTOENCODER = "decoder of ViTAutoEnc: only the encoder is taken"
 _BESIDE = {"conv3d_transpose.": _AUTOENCODER, "conv3d_transpose_1.": _AUTOENCODER}

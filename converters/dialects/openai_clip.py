@@ -31,27 +31,29 @@ def _projection(config: ViTConfig) -> bool:
     return config.num_classes > 0
 
 
-_ROWS = renamed(
-    {
-        "patch_embed.proj": "conv1",
-        "norm_pre": "ln_pre",
-        "blocks.{i}.norm1": f"{BLOCK}.ln_1",
-        "blocks.{i}.attn.qkv.weight": f"{BLOCK}.attn.in_proj_weight",
-        "blocks.{i}.attn.qkv.bias": f"{BLOCK}.attn.in_proj_bias",
-        "blocks.{i}.attn.proj": f"{BLOCK}.attn.out_proj",
-        "blocks.{i}.norm2": f"{BLOCK}.ln_2",
-        "blocks.{i}.mlp.fc1": f"{BLOCK}.mlp.c_fc",
-        "blocks.{i}.mlp.fc2": f"{BLOCK}.mlp.c_proj",
-        "blocks.{i}.ls1": f"{BLOCK}.ls_1",  # open_clip's, where it has layer scale
-        "blocks.{i}.ls2": f"{BLOCK}.ls_2",
-        "norm": "ln_post",
-    },
-    (
-        Row(("class_embedding",), ("cls_token",), "d -> 1 1 d", _class_token),
-        Row(("positional_embedding",), ("pos_embed",), "n d -> 1 n d", _positions),
-        Row(("proj",), ("head.weight",), "u k -> k u", _projection),
-    ),
-)
+def _rows(norm: str) -> tuple[Row, ...]:
+    """The tower, its last norm before the pooling (`norm`) or behind (`fc_norm`)."""
+    return renamed(
+        {
+            "patch_embed.proj": "conv1",
+            "norm_pre": "ln_pre",
+            "blocks.{i}.norm1": f"{BLOCK}.ln_1",
+            "blocks.{i}.attn.qkv.weight": f"{BLOCK}.attn.in_proj_weight",
+            "blocks.{i}.attn.qkv.bias": f"{BLOCK}.attn.in_proj_bias",
+            "blocks.{i}.attn.proj": f"{BLOCK}.attn.out_proj",
+            "blocks.{i}.norm2": f"{BLOCK}.ln_2",
+            "blocks.{i}.mlp.fc1": f"{BLOCK}.mlp.c_fc",
+            "blocks.{i}.mlp.fc2": f"{BLOCK}.mlp.c_proj",
+            "blocks.{i}.ls1": f"{BLOCK}.ls_1",  # open_clip's, where it has layer scale
+            "blocks.{i}.ls2": f"{BLOCK}.ls_2",
+            norm: "ln_post",
+        },
+        (
+            Row(("class_embedding",), ("cls_token",), "d -> 1 1 d", _class_token),
+            Row(("positional_embedding",), ("pos_embed",), "n d -> 1 n d", _positions),
+            Row(("proj",), ("head.weight",), "u k -> k u", _projection),
+        ),
+    )
 
 
 def _says(shapes: Shapes) -> Mapping[str, Any]:
@@ -62,6 +64,24 @@ def _says(shapes: Shapes) -> Mapping[str, Any]:
         "pos_embed_tokens": "all",
         "pos_resize": "bicubic",
     }
+
+
+_TOWER = (
+    *("class_embedding", "conv1.weight"),
+    "transformer.resblocks.0.attn.in_proj_weight",
+)
+_CLIPA: dict[str, Any] = {
+    "pre_norm": False,
+    "final_norm": False,
+    "fc_norm": True,
+    "global_pool": "avg",
+}
+
+
+def _no_head_bias(config: ViTConfig) -> list[str]:
+    if config.num_classes and config.head_bias:
+        return ["head_bias: True; CLIP's projection has none"]
+    return []
 
 
 _TEXT = "of the text tower: only the image tower is taken"
@@ -84,14 +104,21 @@ _AROUND = {
 TRUNK = "trunk."
 
 
-def _trunk_rows() -> tuple[Row, ...]:
-    """Timm's names under `trunk.`, but for the head, which stands beside."""
+def _trunk_rows(own_head: bool = False) -> tuple[Row, ...]:
+    """Timm's names under `trunk.`, but for a projection that stands beside."""
     names = {
         name: TRUNK + name
         for name in timm.identity()
         if name.partition(".")[0] not in ("head", "head_dist", "dist_token")
     }
-    return renamed({**names, "head": "head.proj"})
+    return renamed({**names, "head": f"{TRUNK}head" if own_head else "head.proj"})
+
+
+_TRUNKS = tuple(
+    TRUNK + name
+    for name in (timm.QKV, timm.PATCHES, "blocks.0.mlp.fc1.weight", "pos_embed")
+)
+_NO_TRUNKS = (f"{TRUNK}blocks.0.attn.q_bias", f"{TRUNK}rope.periods")
 
 
 def _trunk_holds(config: ViTConfig) -> Iterator[str]:
@@ -102,21 +129,20 @@ def _trunk_holds(config: ViTConfig) -> Iterator[str]:
         yield "dist_token, head_act: open_clip's towers have neither"
 
 
+def _own_head_holds(config: ViTConfig) -> Iterator[str]:
+    yield from timm.holds(config)
+    if config.dist_token or config.head_act or not config.num_classes:
+        yield "dist_token, head_act: open_clip's towers have neither, and a head"
+
+
 OPENAI_CLIP = Dialect(
     "openai_clip",
     "OpenAI CLIP and open_clip, image tower",
     (
         Variant(
             "openai_clip",
-            Table("openai_clip", _ROWS),
-            frozenset(
-                {
-                    "class_embedding",
-                    "conv1.weight",
-                    "ln_pre.weight",
-                    "transformer.resblocks.0.attn.in_proj_weight",
-                }
-            ),
+            Table("openai_clip", _rows("norm")),
+            frozenset({*_TOWER, "ln_pre.weight"}),
             says=_says,
             holds=demands.both(
                 demands.spatial(LIBRARY, 2),
@@ -132,35 +158,63 @@ OPENAI_CLIP = Dialect(
                     init_values=...,
                     head_bias=...,
                 ),
-                lambda config: (
-                    ["head_bias: True; CLIP's projection has none"]
-                    if config.num_classes and config.head_bias
-                    else []
-                ),
+                _no_head_bias,
                 demands.own_head_dim(LIBRARY),
                 demands.positions_for_all(LIBRARY),
                 demands.pooled_by(LIBRARY, "token", "token"),
             ),
             around=_AROUND,
         ),
+        # CLIPA: mean of the patches, then the norm; no tensor says which comes first.
+        Variant(
+            "openai_clip@clipa",
+            Table("openai_clip@clipa", _rows("fc_norm")),
+            frozenset(_TOWER),
+            frozenset({"ln_pre.weight"}),
+            says=lambda shapes: {**_says(shapes), **_CLIPA},
+            holds=demands.both(
+                demands.spatial(LIBRARY, 2),
+                demands.holds(
+                    LIBRARY,
+                    demands.PLAIN,
+                    act_layer=("gelu", "quick_gelu"),
+                    norm_eps=1e-5,
+                    class_token=True,
+                    qkv_bias=True,
+                    patch_bias=False,
+                    init_values=...,
+                    head_bias=...,
+                    **_CLIPA,
+                ),
+                _no_head_bias,
+                demands.own_head_dim(LIBRARY),
+                demands.positions_for_all(LIBRARY),
+                demands.pooled_by(LIBRARY, "avg", "avg"),
+            ),
+            around=_AROUND,
+            told=True,
+        ),
         Variant(
             "openai_clip@timm",
             Table("openai_clip@timm", _trunk_rows()),
-            frozenset(
-                TRUNK + name
-                for name in (
-                    timm.QKV,
-                    timm.PATCHES,
-                    "blocks.0.mlp.fc1.weight",
-                    "pos_embed",
-                )
-            ),
-            frozenset({f"{TRUNK}blocks.0.attn.q_bias", f"{TRUNK}rope.periods"}),
+            frozenset(_TRUNKS),
+            frozenset({*_NO_TRUNKS, f"{TRUNK}head.weight"}),
             says=lambda shapes: {"distilled": False, "representation_size": None},
             holds=_trunk_holds,
             around=_AROUND,
         ),
+        # The tower's own head is the projection.
+        Variant(
+            "openai_clip@timm+head",
+            Table("openai_clip@timm+head", _trunk_rows(own_head=True)),
+            frozenset({*_TRUNKS, f"{TRUNK}head.weight"}),
+            frozenset(_NO_TRUNKS),
+            says=lambda shapes: {"distilled": False, "representation_size": None},
+            holds=_own_head_holds,
+            around=_AROUND,
+        ),
     ),
+    config="openai_clip",
 )
 
 DIALECTS = (OPENAI_CLIP,)

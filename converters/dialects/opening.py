@@ -29,13 +29,15 @@ from converters.dialects.asked import (
     with_beside,
 )
 from converters.dialects.by_tensors import by_tensors
+from converters.dialects.choice import Choice, choice_of, with_extras
+from converters.dialects.dropping import matching
 from converters.dialects.folders import INDEX, Edit, both_problem, library_folder
 from converters.dialects.given import Given
 from converters.dialects.leftovers import is_dcp, whole_of
 from converters.dialects.reading import DialectReader, RawFile
 from converters.dialects.recognise import Match, matches, recognise
 from converters.dialects.statements import BY_TENSORS, with_statements
-from converters.errors import refusal
+from converters.errors import ConversionError, refusal
 from converters.files import FOLDER_WEIGHTS, open_reader
 from converters.files.base import FORMATS, TORCH, Reader, merge_configs
 from converters.files.closed import check_floats, check_open
@@ -265,8 +267,6 @@ def read_raw(raw: RawFile, asked: Asked) -> Reader:
 
 
 def _read_raw(raw: RawFile, asked: Asked) -> Reader:
-    if asked.drop or asked.head is not None:
-        raise refusal("tensors are not left out or taken by name yet", file=raw.path)
     own = getattr(raw, "own_config", None)
     written = getattr(raw, "own_dialect", "")
     if own is not None and not asked.of_names:
@@ -281,15 +281,25 @@ def _read_raw(raw: RawFile, asked: Asked) -> Reader:
         fits = matches(raw.tensors)
         if raw.format == "safetensors" and (not fits or _timm(fits)):
             return _canonical(raw, asked)
-    match = recognise(raw.tensors, asked.dialect, asked.prefix, raw.path)
-    asked, remarks = by_tensors(asked, match, raw)
+    left_out = matching(asked.drop, raw.tensors, raw.path)
+    match = recognise(raw.tensors, asked.dialect, asked.prefix, raw.path, left_out)
+    choice = choice_of(raw, match, asked, left_out)
+    try:
+        return _read_chosen(raw, match, asked, choice)
+    except ConversionError as error:
+        raise with_extras(error, raw, match, choice) from None
+
+
+def _read_chosen(raw: RawFile, match: Match, asked: Asked, choice: Choice) -> Reader:
+    own = getattr(raw, "own_config", None)
+    asked, remarks = by_tensors(asked, match, raw, choice.head)
     given = given_config(asked, match.dialect)
     if own is not None and asked.beside is not None:
         beside = with_beside(raw.path, own, asked.beside)
         given = Given(beside, None, asked.changes, origin="")
     elif own is not None:
         given = _same(raw.path, own, given)
-    reader = DialectReader.opened(raw, match, given, asked.prefix is not None)
+    reader = DialectReader.opened(raw, match, given, choice)
     if own is None and given.config is not None and given.config.source is not None:
         crops = [t for t in given.config.source.steps if t.startswith("crop_input:")]
         reader.steps = (*crops, *reader.steps)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, Self
@@ -11,7 +11,10 @@ from typing import Protocol, Self
 import numpy as np
 
 from converters.dialects.base import Fill, Variant
+from converters.dialects.choice import NOTHING, Choice, dropped, plan_of
 from converters.dialects.derive import complete
+from converters.dialects.dropping import check_not_needed
+from converters.dialects.extras import Extras
 from converters.dialects.given import Given
 from converters.dialects.recognise import Match
 from converters.engine import (
@@ -66,17 +69,26 @@ class DialectReader:
         raw: The file.
         match: Dialect, variant and prefix.
         config: The model's config.
-        chosen: Whether the caller chose the prefix: everything else is left out then.
+        choice: What the caller chose.
     """
 
     def __init__(
-        self, raw: RawFile, match: Match, config: ViTConfig, chosen: bool = False
+        self,
+        raw: RawFile,
+        match: Match,
+        config: ViTConfig,
+        choice: Choice = NOTHING,
     ) -> None:
         self.path, self.format = raw.path, raw.format
         self.match, self.config = match, config
         self.dialect = match.variant.name
         self.others = others_of(raw)
-        self.dropped = dropped(raw.tensors, match, config, chosen)
+        self.head = choice.head
+        self._shapes = {name: info.shape for name, info in raw.tensors.items()}
+        own = plan_of(match, config, choice.head).source_shapes
+        if not choice.lacking:
+            check_not_needed(choice.drop, own, raw.path)
+        self.dropped = dropped(raw.tensors, match, config, own, choice)
         self.tensors = {n: t for n, t in raw.tensors.items() if n not in self.dropped}
         self._made = {
             f"{name} (computed)": (name, entry)
@@ -84,13 +96,18 @@ class DialectReader:
         }
         self.computed = {name: entry.rule for name, entry in self._made.values()}
         self._add_computed()
-        self.steps: tuple[str, ...] = (f"take_prefix:{match.prefix}",) if chosen else ()
-        self.remarks: tuple[str, ...] = ()
+        self.steps: tuple[str, ...] = choice.steps(match.prefix)
+        self.effects = choice.effects()
+        self.remarks: tuple[str, ...] = tuple(getattr(raw, "remarks", ()))
         self._raw = raw
 
     @classmethod
     def opened(
-        cls, raw: RawFile, match: Match, given: Given, chosen: bool = False
+        cls,
+        raw: RawFile,
+        match: Match,
+        given: Given,
+        choice: Choice = NOTHING,
     ) -> Self:
         """A reader whose config comes from the file and from the caller.
 
@@ -105,8 +122,12 @@ class DialectReader:
             for name, info in raw.tensors.items()
             if name.startswith(match.prefix)
         }
-        config = complete(match.variant, shapes, given, raw.path)
+        config = complete(match.variant, shapes, given, raw.path, choice.head)
+        if choice.head is not None:
+            choice.head.check(config, raw.path)
         gaps = match.variant.gaps(config)
+        if choice.head is not None:
+            gaps = [name for name in gaps if not name.startswith("head.")]
         if gaps:
             raise refusal(
                 f"files of {match.variant.name} have no place for "
@@ -118,15 +139,14 @@ class DialectReader:
         if open_questions:
             raise refusal("; ".join(open_questions), file=raw.path, kind="config")
         config = named(config, match.variant, match.dialect.library)
-        if chosen:
-            config = with_steps(config, (f"take_prefix:{match.prefix}",))
-        return cls(raw, match, config, chosen)
+        config = with_steps(config, choice.steps(match.prefix))
+        return cls(raw, match, config, choice)
 
     def _add_computed(self) -> None:
         """One more tensor for each that is computed, of the type that most have."""
         if not self._made:
             return
-        own = self.match.variant.plan(self.config, self.match.prefix).source_shapes
+        own = plan_of(self.match, self.config, self.head).source_shapes
         types = Counter(self.tensors[n].dtype for n in own if n in self.tensors)
         most = max(types, key=lambda kind: types[kind], default="float32")
         self._dtype = most if most in (*FLOATS, "float64") else "float32"
@@ -144,7 +164,7 @@ class DialectReader:
 
     def plan(self) -> Plan:
         """From the file's names to the canonical ones."""
-        plan = self.match.variant.plan(self.config, self.match.prefix)
+        plan = plan_of(self.match, self.config, self.head)
         names = {target: name for name, (target, _) in self._made.items()}
         extra = tuple(
             replace(step, sources=(names[step.targets[0]],))
@@ -152,6 +172,12 @@ class DialectReader:
             if step.targets[0] in names
         )
         return replace(plan, steps=(*extra, *plan.steps))
+
+    def advice(self, names: Iterable[str]) -> str:
+        """What to do about tensors that are not the model's."""
+        own = self.plan().source_shapes
+        prefix = self.match.prefix
+        return Extras.of(names, own, self._shapes, prefix, self.config).advice()
 
     def close(self) -> None:
         """Lets the file go."""
@@ -172,36 +198,6 @@ def named(config: ViTConfig, variant: Variant, library: str) -> ViTConfig:
     fields = {**source.model_dump(mode="json"), "dialect": variant.name}
     fields["library"] = source.library or library
     return config.replace(source=fields)
-
-
-def dropped(
-    names: Collection[str], match: Match, config: ViTConfig, chosen: bool = False
-) -> dict[str, str]:
-    """The tensors that a written rule leaves out, each with the reason."""
-    variant, prefix = match.variant, match.prefix
-    dead = {prefix + name: why for name, why in variant.drops(config).items()}
-    starts = {prefix + start: why for start, why in variant.beside.items()}
-    parent = prefix[: prefix[:-1].rfind(prefix[-1:]) + 1]
-    if prefix:
-        starts |= {parent + start: why for start, why in variant.around.items()}
-        dead |= {parent + name: why for name, why in variant.alone.items()}
-    own = variant.plan(config, prefix).source_shapes
-    found = {}
-    for name in names:
-        if name in own:
-            continue
-        reason = dead.get(name) or next(
-            (why for start, why in starts.items() if name.startswith(start)), ""
-        )
-        if not reason and not name.startswith(prefix):
-            reason = next(
-                (why for s, why in variant.outside.items() if name.startswith(s)), ""
-            )
-        if not reason and chosen and not name.startswith(prefix):
-            reason = f"not behind the prefix {prefix!r} that was asked for"
-        if reason:
-            found[name] = reason
-    return found
 
 
 def written(path: Path, variant: Variant, config: ViTConfig) -> DialectReader:

@@ -9,6 +9,7 @@ from typing import Any
 
 from converters.dialects import NAMES, find, load
 from converters.dialects.base import Dialect, Variant
+from converters.dialects.dropping import first_levels
 from converters.errors import printable, refusal
 from converters.wording import option, options
 
@@ -47,6 +48,11 @@ _LAST = (
     ("blocks.0.gamma_1", "a ViT with rotary positions (DINOv3, EVA)"),
     ("blocks.0.attn.q_bias", "EVA or BEiT"),
     ("blocks.0.mlp.fc1_g.", "EVA or AIMv2"),
+    (
+        "transformer.resblocks.0.attn.in_proj_weight",
+        "a CLIP tower in a layout that its tensors do not tell: of open_clip's, give "
+        "the folder with its open_clip_config.json",
+    ),
 )
 
 
@@ -79,6 +85,7 @@ def recognise(
     spec: str | None = None,
     prefix: str | None = None,
     file: Path | str = "",
+    dropped: Collection[str] = (),
 ) -> Match:
     """Finds the one variant and prefix whose signature the names have.
 
@@ -87,11 +94,14 @@ def recognise(
         spec: The dialect or variant, where the caller knows it.
         prefix: The prefix, where the caller knows it.
         file: The file, for messages.
+        dropped: Those that the caller leaves out: no proof of a model.
 
     Raises:
         ConversionError: If none fits, or more than one.
     """
     found = matches(names, spec, prefix)
+    if len(found) > 1:
+        found = [m for m in found if m.proof.isdisjoint(dropped)] or found
     if len(found) == 1:
         family = _family(names, found[0].prefix, _OTHERS)
         if family:
@@ -105,7 +115,26 @@ def recognise(
             file=file,
             hint=f"Say which one: {' or '.join(_choices(found))}",
         )
-    raise refusal(_why_none(names, spec, prefix), file=file, hint=_known())
+    raise refusal(
+        _why_none(names, spec, prefix),
+        file=file,
+        hint=_prefixes_there(names, spec, prefix) or _known(),
+    )
+
+
+def _prefixes_there(
+    names: Collection[str], spec: str | None, prefix: str | None
+) -> str:
+    """Where there is a model, if there is none behind the prefix that was given."""
+    if prefix is None:
+        return ""
+    found = sorted({match.prefix for match in matches(names, spec)})
+    if found:
+        ways = " or ".join(options(prefix=start) for start in found[:6])
+        return f"A model is there with {ways}"
+    behind = any(name.startswith(prefix) for name in names)
+    tops = ", ".join(f'"{printable(top)}"' for top in first_levels(names)[:8])
+    return "" if behind else f"Names begin with {tops}."
 
 
 def _choices(found: Sequence[Match]) -> list[str]:

@@ -70,4 +70,5 @@ def seen(variant: Variant, shapes: Shapes) -> dict[str, Any]:
         fields["in_chans"], fields["patch_size"] = patches[1], tuple(patches[2:])
     optional = {"init_values", "representation_size"}
     fields = {k: v for k, v in fields.items() if v is not None or k in optional}
-    return {**fields, **variant.says(shapes)}
+    said = {**fields, **variant.says(shapes)}
+    return {name: value for name, value in said.items() if value is not ...}

@@ -47,6 +47,17 @@ def depth_of(variant: Variant, shapes: Shapes) -> int:
     return count
 
 
+def own_names(variant: Variant, shapes: Shapes) -> frozenset[str]:
+    """The names of a file that some model of the variant has, whatever its config."""
+    depth = depth_of(variant, shapes)
+    found = set()
+    for row in variant.table.rows:
+        blocks = range(depth) if BLOCK in row.targets[0] else range(1)
+        for name in row.sources:
+            found |= {_filled(name, {BLOCK: i, DEPTH: depth}, shapes) for i in blocks}
+    return frozenset(found & set(shapes))
+
+
 def _filled(name: str, marks: Mapping[str, int], shapes: Shapes) -> str:
     for mark, number in marks.items():
         name = name.replace(mark, str(number))

@@ -38,6 +38,26 @@ _BLOCK = 1 << 20
 _ZIP64 = zipfile.ZIP64_LIMIT - (1 << 28)  # weights from which on the sizes need 64 bits
 
 
+def version_remarks(metadata: bytes | Path) -> tuple[str, ...]:
+    """Whether a newer Keras than is known here wrote a file, by its metadata.json."""
+    if isinstance(metadata, Path):
+        with metadata.open("rb") as file:
+            metadata = file.read(MAX_JSON)
+    try:
+        written = str(strict_object(metadata).get("keras_version", ""))
+    except JsonError:
+        return ()
+    release, known = (
+        tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
+        for version in (written, KERAS_VERSION)
+    )
+    if release <= known:
+        return ()
+    return (
+        f"Keras {printable(written)} wrote it; the newest known is {KERAS_VERSION}",
+    )
+
+
 class KerasReader(WeightsH5Reader):
     """Reads a `.keras` that holds one `keras_vit.ViT`, or a `Pipeline` around it.
 
@@ -61,7 +81,8 @@ class KerasReader(WeightsH5Reader):
         self._file = path.open("rb")
         try:
             members = read_members(self._file, path)
-            _read(self._file, members["metadata.json"], path)
+            metadata = _read(self._file, members["metadata.json"], path)
+            self.remarks = version_remarks(metadata)
             text = _read(self._file, members["config.json"], path)
             own, raw = model_of(text, path)
             weights = _extent(self._file, members["model.weights.h5"], path)

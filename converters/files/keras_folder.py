@@ -19,6 +19,7 @@ from converters.files.keras_file import (
     MEMBERS,
     keras_config,
     model_of,
+    version_remarks,
 )
 from converters.version import producer
 from vit_config import ViTConfig
@@ -50,6 +51,7 @@ class KerasFolderReader(WeightsH5Reader):
             raise refusal("larger than any config is", file=text)
         own, raw = model_of(text.read_bytes(), path)
         self.own_config = own
+        self.remarks = version_remarks(path / METADATA)
         check_input(path / WEIGHTS, "weights.h5")
         super().__init__(path / WEIGHTS, merge_configs(path, own, config), raw=raw)
 

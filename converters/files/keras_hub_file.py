@@ -18,7 +18,7 @@ from converters.engine import Array, Source, TensorInfo, np_dtype
 from converters.errors import printable, refusal
 from converters.files.base import check_input
 from converters.files.h5_file import DROPPED, open_h5, put, refuse_quantised, scan
-from converters.files.keras_file import KERAS_VERSION
+from converters.files.keras_file import KERAS_VERSION, version_remarks
 from vit_config import ConfigError, ViTConfig
 from vit_config.dialects import keras_hub as dialect
 from vit_config.strict_json import JsonError, strict_object
@@ -98,6 +98,8 @@ class KerasHubFile:
         self._files: list[Any] = []
         self._places: dict[str, Any] = {}
         self.tensors: dict[str, TensorInfo] = {}
+        metadata = path / METADATA
+        self.remarks = version_remarks(metadata) if metadata.exists() else ()
         try:
             self._open(WEIGHTS, _backbone_name)
             if (path / TASK).exists():

@@ -62,6 +62,7 @@ class ShardedFile:
             name: self._shards[shard].tensors[name]
             for name, shard in self._where.items()
         }
+        self.remarks = _size_remarks(path, self.tensors)
 
     def _check(self) -> None:
         issues = [
@@ -118,16 +119,32 @@ def _open(path: Path) -> SafetensorsReader | TorchFile:
     return SafetensorsReader(path)
 
 
-def _weight_map(path: Path) -> dict[str, str]:
+def _size_remarks(path: Path, tensors: Mapping[str, TensorInfo]) -> tuple[str, ...]:
+    """Whether the index counts other bytes than the shards have, which nobody reads."""
+    metadata = _index(path).get("metadata")
+    said = metadata.get("total_size") if isinstance(metadata, Mapping) else None
+    there = sum(info.nbytes for info in tensors.values())
+    if said in (None, there):
+        return ()
+    return (
+        f"the index says total_size {printable(said)}, its shards hold {there}; every "
+        "tensor that it lists is there",
+    )
+
+
+def _index(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > _MAX_INDEX:
             raise refusal("larger than any index is", file=path)
-        index: dict[str, Any] = strict_object(path.read_bytes())
+        return strict_object(path.read_bytes())
     except OSError as error:
         raise refusal(f"cannot be read: {error.strerror}", file=path) from None
     except JsonError as error:
         raise refusal(printable(error, 200), file=path) from None
-    found = index.get("weight_map")
+
+
+def _weight_map(path: Path) -> dict[str, str]:
+    found = _index(path).get("weight_map")
     texts = isinstance(found, dict) and all(isinstance(v, str) for v in found.values())
     if not found or not texts:
         raise refusal("it has no weight_map from names to files", file=path)

@@ -48,10 +48,10 @@ def statement_checks(a: ViTConfig, b: ViTConfig | None) -> Iterator[Check]:
 
     What one side was told and the other says itself is confirmed by the other.
     """
-    told_a, told_b = (
+    of_a, of_b = (
         [str(_public(one)) for one in statements_of(config)] for config in (a, b)
     )
-    both = [text for text in told_a if text in told_b]
+    both = [text for text in of_a if text in of_b]
     if both:
         yield Check(
             level="config",

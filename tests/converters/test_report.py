@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
+from dataclasses import replace
 
 import pytest
 
 from converters import convert
 from converters.errors import ConversionError, Issue, fold, printable
+from converters.phases import Phases
 from tests.converters.cases import CASES, weights, write_canonical
 
 
@@ -106,3 +109,38 @@ def test_report_says_what_was_proved_and_names_no_folder(tmp_path):
     assert json.loads(report.to_json())["fingerprint"] == report.fingerprint
     assert f"{report.proved} of {report.tensors} tensors bit-identical" in str(report)
     assert "<table>" in report._repr_html_()
+
+
+def test_written_is_the_writing_alone(tmp_path):
+    """Seconds of the phase, bytes of the file; not the proof, not the reading."""
+    path = write_canonical(tmp_path / "a.safetensors", CASES["classes"])
+    report = convert(path, tmp_path / "b.safetensors")
+    assert list(report.phases) == ["reading and checking", "writing", "proving"]
+    assert sum(report.phases.values()) <= report.seconds
+    size = report.bytes_written
+    assert size == (tmp_path / "b.safetensors").stat().st_size
+    slow = replace(report, phases={**report.phases, "writing": size / 2e6})
+    assert f"in {size / 2e6:.2g} s, 2 MB/s" in str(slow)
+    assert slow.to_dict()["phases"]["writing"] == round(size / 2e6, 3)
+
+
+def test_a_phase_that_comes_again_goes_on_where_it_was():
+    names, ended = [], []
+    phases = Phases(names.append, lambda name, seconds: ended.append((name, seconds)))
+    for name in ("reading", "writing", "reading"):
+        phases(name)
+        time.sleep(0.01)
+    found = phases.end()
+    assert names == ["reading", "writing", "reading"]
+    assert list(found) == ["reading", "writing"]
+    assert found["reading"] == ended[0][1] + ended[2][1] >= 0.02
+    assert phases.end() == found  # nothing goes on: nothing is added
+
+
+def test_phases_are_announced_as_they_begin(tmp_path):
+    path = write_canonical(tmp_path / "a.safetensors", CASES["classes"])
+    told = []
+    report = convert(path, tmp_path / "b", on_phase=told.append)
+    assert told == list(report.phases) == ["reading and checking", "writing", "proving"]
+    with pytest.raises(ConversionError, match="on_phase: found 3; a function"):
+        convert(path, tmp_path / "c.safetensors", on_phase=3)

@@ -113,6 +113,7 @@ def test_edited_labels_count_and_another_model_is_refused(tmp_path: Path) -> Non
     path = tmp_path / "out" / "config.json"
     fields = json.loads(path.read_text())
     fields["id2label"] = {"0": "a", "1": "b", "2": "c"}
+    fields["label2id"] = {"a": 0, "b": 1, "c": 2}
     path.write_text(json.dumps(fields))
     back = converters.convert(tmp_path / "out", tmp_path / "y.safetensors").config
     assert back.labels == ("a", "b", "c")

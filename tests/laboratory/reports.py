@@ -36,6 +36,10 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+ABOUT = {"input": "2D, 3 x 224 x 224", "attention": "12 heads of 64"}
+STATED = ({"field": "num_heads", "value": "12", "origin": "preset vit-b16-224"},)
+
+
 def operand(role: str, **changed: Any) -> Operand:
     given = {
         "role": role,
@@ -43,6 +47,10 @@ def operand(role: str, **changed: Any) -> Operand:
         "dialect": "timm" if role == "A" else "",
         "fingerprint": digest("weights"),
         "architecture": digest("architecture"),
+        "model": digest("model"),
+        "about": ABOUT,
+        "fields": {"num_heads": 12, "norm_eps": 1e-6},
+        "stated": STATED,
         "tensors": 152,
         "parameters": 86_567_656,
         "dtype": "float32",
@@ -417,6 +425,8 @@ def incomplete() -> ParityReport:
     return report(
         checks,
         sentence="Nothing failed, but 2 checks could not be run.",
+        a=operand("A", model="", about={}, fields={}, stated=()),
+        b=operand("B", model="", about={}, fields={}, stated=()),
         setting=setting(level="logits", backends=("tensorflow", "jax")),
     )
 
@@ -504,7 +514,17 @@ def hostile() -> ParityReport:
         checks,
         producer=bad,
         sentence=bad,
-        a=operand("A", format=bad, dialect=bad, fingerprint=bad, architecture=bad),
+        a=operand(
+            "A",
+            format=bad,
+            dialect=bad,
+            fingerprint=bad,
+            architecture=bad,
+            model=bad,
+            about={bad: bad, "head": bad},
+            fields={bad: bad},
+            stated=({"field": bad, "value": bad, "origin": bad},),
+        ),
         b=operand("B", format=bad, dtype=bad),
         setting=setting(
             device=bad,

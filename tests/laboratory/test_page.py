@@ -9,6 +9,7 @@ import shutil
 import sys
 from base64 import b64decode
 from collections import Counter
+from html import escape
 from html.parser import HTMLParser
 from importlib.util import find_spec
 from io import BytesIO
@@ -156,6 +157,22 @@ def test_every_figure_of_every_check_is_shown(name, pages):
             # A limit says nothing without what it limits.
             if value not in (None, "") and (part != "limit" or check.ratio is not None):
                 assert f"/checks/{place}/{part}" in found
+
+
+@EVERY_REPORT
+def test_both_models_and_what_was_stated_of_them_are_shown(name, pages):
+    found = set(re.findall(r'data-at="(/[ab]/[^"]*)"', pages[name]))
+    for side in "ab":
+        operand = getattr(REPORTS[name](), side)
+        parts = [step.replace("~", "~0").replace("/", "~1") for step in operand.about]
+        wanted = {f"/{side}/about/{escape(part)}" for part in parts}
+        wanted |= {
+            f"/{side}/stated/{place}/{part}"
+            for place in range(len(operand.stated))
+            for part in ("field", "value", "origin")
+        }
+        wanted |= {f"/{side}/model"} if operand.model else set()
+        assert wanted <= found
 
 
 @pytest.mark.browser

@@ -15,10 +15,13 @@ import numpy as np
 import pytest
 
 from converters import ConversionError, convert, predict
+from converters.architecture import architecture_items
 from converters.deploy.card.place import beside, check_card, write_card
 from converters.deploy.card.text import card_of_export, client_call, serving_commands
 from converters.deploy.export.contents import FORMATS, Contents
 from converters.deploy.export.report import ExportReport, Figure
+from converters.engine import model_fingerprint
+from converters.parity.page.markup import escaped
 from tests.cases import CASES
 from tests.export.common import LABELS, SCAN, needs, pictured, write_model
 from tests.fill import image
@@ -343,3 +346,41 @@ def test_a_model_with_preprocessing_inside_gets_one_unless_told_not_to(tmp_path)
     with pytest.raises(ConversionError, match=r"o\.keras\.README\.md"):
         convert(source, tmp_path / "o.keras", **asked)
     assert not (tmp_path / "o.keras").exists()
+
+
+TOLD = {"field": "num_heads", "value": "3", "origin": "set"}
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_card_says_the_architecture_and_what_was_stated_by_hand(kind):
+    config = MODEL.replace(source={"stated": [TOLD]})
+    card = card_of_export(report(config, kind))
+    for name, text in architecture_items(config).items():
+        assert f"| {escaped(name)} | {escaped(text)} |" in card
+    assert f"| {config.num_heads} heads of {config.attn_head_dim} |" in card
+    assert "**Stated by hand, not in the file:** `num_heads=3 (--set)`" in card
+    verdict = card.partition("## Verdict")[2].partition("\n## ")[0]
+    assert "Not tested: what was stated by hand, `num_heads`." in verdict
+    for text in ("f" * 64, model_fingerprint("f" * 64, config)):
+        assert f"<code>{text}</code>" in card
+    plain = card_of_export(report(MODEL, kind))
+    assert "tated by hand" not in plain and "heads of" in plain
+
+
+def test_a_statement_cannot_leave_its_line():
+    evil = {**TOLD, "value": "`x`\n# Owned <script>"}
+    card = card_of_export(report(MODEL.replace(source={"stated": [evil]})))
+    assert "\n# Owned" not in card
+    assert re.search(r"`num_heads='x'[^`\n]*# Owned <script> \(--set\)`", card)
+
+
+def test_an_export_says_it_too():
+    found = report(MODEL.replace(source={"stated": [TOLD]}))
+    assert "stated by hand, not in the file: num_heads=3 (--set)" in str(found)
+    assert f"{MODEL.num_heads} heads of {MODEL.attn_head_dim}" in str(found)
+    said = found.to_dict()
+    assert said["stated"] == [TOLD]
+    assert said["model_fingerprint"] == model_fingerprint("f" * 64, MODEL)
+    held = json.loads(Contents(found.config, "onnx", False, "f" * 64, "x").facts_json())
+    assert held["model_fingerprint"] == said["model_fingerprint"]
+    assert held["stated"] == [TOLD]

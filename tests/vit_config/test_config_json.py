@@ -58,8 +58,11 @@ def configs(draw: st.DrawFn) -> ViTConfig:
     rate = st.floats(0, 1, exclude_max=True)
     eps = st.floats(1e-12, 1)
     value = st.floats(allow_nan=False, allow_infinity=False)
-    values = st.none() | st.tuples(*[value] * channels)
-    deviations = st.none() | st.tuples(*[value.filter(bool)] * channels)
+    ends = draw(st.none() | st.tuples(value, value))
+    inside = value if ends is None or axes == 3 else st.floats(min(ends), max(ends))
+    values = st.none() | st.tuples(*[inside] * channels)
+    above = st.floats(0, exclude_min=True, allow_infinity=False)
+    deviations = st.none() | st.tuples(*[above] * channels)
     maybe_text = st.none() | st.text(max_size=5)
     maybe = st.sampled_from([None, True, False])
     volumes = {
@@ -73,7 +76,7 @@ def configs(draw: st.DrawFn) -> ViTConfig:
         DataConfig,
         mean=values,
         std=deviations,
-        input_range=st.none() | st.tuples(value, value),
+        input_range=st.just(ends),
         interpolation=st.sampled_from([None, "bicubic"]),
         crop_pct=st.none() | st.floats(0, 1, exclude_min=True),
         axes=st.none() | st.tuples(*[st.text(max_size=3)] * axes),

@@ -53,8 +53,11 @@ def test_model_decides_the_class_that_a_file_does_not_name(
     assert (found.crop_mode, found.interpolation, found.mean[0]) == expected
 
 
-def test_deviation_is_never_zero() -> None:
-    found = read_data({**VIT, "image_std": [0.2, 0.0, 0.3]}, 3)
+@pytest.mark.parametrize("deviation", [0.0, -0.25])
+def test_deviation_is_above_zero(deviation: float) -> None:
+    found = {"std": [0.2, deviation, 0.3]}
+    with pytest.raises(ConfigError, match="values are divided by it"):
+        read_data({**VIT, "image_std": found["std"]}, 3)
     sizes = {"img_size": 32, "patch_size": 16, "embed_dim": 24, "depth": 1}
     more = {"num_heads": 3, "mlp_dim": 36, "global_pool": "token", "num_classes": 0}
     rest = {"norm_eps": 1e-6, "act_layer": "gelu"}

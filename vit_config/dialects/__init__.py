@@ -14,6 +14,7 @@ from vit_config.dialects import (
     keras_hub,
     lucidrains,
     monai,
+    open_clip,
     timm,
     torchvision,
 )
@@ -24,6 +25,7 @@ _READERS: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "keras_hub": keras_hub.read_fields,
     "lucidrains": lucidrains.read_fields,
     "monai": monai.read_fields,
+    "openai_clip": open_clip.read_fields,
     "timm": timm.read_fields,
     "torchvision": torchvision.read_fields,
 }
@@ -52,7 +54,7 @@ def from_dialect(dialect: str, fields: Mapping[str, Any]) -> dict[str, Any]:
     return _cropped(found) if dialect in _CROPPING else found
 
 
-_CROPPING = {"timm", "huggingface", "monai"}
+_CROPPING = {"timm", "huggingface", "monai", "openai_clip"}
 
 
 def _cropped(fields: dict[str, Any]) -> dict[str, Any]:

@@ -88,13 +88,14 @@ def read(spec: Spec, given: Mapping[str, Any]) -> dict[str, Any]:
         try:
             values[name] = take.parse(value)
         except Refused as refused:
-            problems.append(f"{name}: found {value!r}; {refused}")
+            problems.append(f"{name}: found {printed(value)}; {refused}")
     for name, value in given.items():
         if name in spec.same:
             same = spec.same[name]
             if plain(value) not in same.allowed:
                 choices = " or ".join(map(repr, same.allowed))
-                problems.append(f"{name}: found {value!r}; only {choices}: {same.why}")
+                found = printed(value)
+                problems.append(f"{name}: found {found}; only {choices}: {same.why}")
         elif name not in spec.take and name not in spec.ignored:
             problems.append(_unknown(spec, name))
     if problems:
@@ -116,6 +117,12 @@ def _unknown(spec: Spec, name: str) -> str:
 def plain(value: Any) -> Any:
     """Returns the name of a class or function, anything else as it is."""
     return getattr(value, "__name__", value) if callable(value) else value
+
+
+def printed(value: Any) -> str:
+    """A value in a message, cut where it is long."""
+    shown = repr(value)
+    return shown if len(shown) <= 80 else f"{shown[:77]}..."
 
 
 # ---- parsers ----------------------------------------------------------------------

@@ -25,6 +25,8 @@ from vit_config.dialects.huggingface_fields import (
     COMMON_IGNORED,
     COMMON_SAME,
     COMMON_TAKE,
+    label_problem,
+    without_labels,
 )
 from vit_config.dialects.huggingface_models import MODELS
 from vit_config.errors import ConfigError
@@ -48,7 +50,7 @@ def read_fields(given: Mapping[str, Any]) -> dict[str, Any]:
     output = dict(model.outputs[architecture])
     classes = output.pop("classes", "none")
     if classes == "labels":
-        output |= _labels(v)
+        output |= _labels(v, given.get("label2id"))
     elif classes == "projection":
         output |= {"num_classes": v["projection_dim"], "head_bias": False}
     return {**_body(v), **model.fields, **model.adapt(v), **output}
@@ -95,13 +97,17 @@ def _body(v: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _labels(v: dict[str, Any]) -> dict[str, Any]:
+def _labels(v: dict[str, Any], label2id: Any) -> dict[str, Any]:
     names, count = v["id2label"], v["num_labels"]
     if names is not None and count not in (None, len(names)):
         line = f"num_labels: {count}, but id2label has {len(names)} names"
         raise ConfigError([line], f"Hugging Face {v['model_type']}")
     if names is None:
         return {"num_classes": 2 if count is None else count, **_problem(v, count)}
+    odd = "" if label2id is None else label_problem(names, label2id)
+    if odd:
+        line = f"label2id: {odd}; {without_labels()}"
+        raise ConfigError([line], f"Hugging Face {v['model_type']}")
     generic = names == tuple(f"LABEL_{i}" for i in range(len(names)))
     return {
         "num_classes": len(names),

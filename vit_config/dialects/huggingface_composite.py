@@ -47,7 +47,8 @@ def image_tower(given: Mapping[str, Any]) -> Mapping[str, Any]:
     v = read(_spec(model_type, classes), given)
     section = v["vision_config_dict"] or v["vision_config"] or {}
     fields = {name: value for name, value in section.items() if name not in _OWN}
-    fields |= {name: given[name] for name in _LABELS if name in given}
+    own = (*_LABELS, "label2id")
+    fields |= {name: given[name] for name in own if name in given}
     if model_type == "clip":
         fields["projection_dim"] = v["projection_dim"]
     return {**fields, "model_type": tower, "architectures": [v["architectures"]]}

@@ -9,11 +9,12 @@ own, and rely on the library to resample its positions.)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vit_config.dialects.core import Refused, Same, Spec, Take, flag, number, read
 from vit_config.errors import ConfigError
+from vit_config.wording import setting
 
 WHAT = "Hugging Face preprocessor"
 
@@ -170,9 +171,46 @@ def read_data(
         found[field] = values
         if len(values) != channels:
             problems.append(f"{key}: {len(values)} values; the model has {channels}")
+    problems += _statistics_problems(found)
     if problems:
-        raise ConfigError(problems, WHAT)
+        raise ConfigError(without_data(problems), WHAT)
     return found
+
+
+def without_data(problems: Sequence[str]) -> list[str]:
+    """The problems of a preprocessing, with how to read the config without it."""
+    way = f"{setting({'data': None})} leaves the preprocessing out"
+    return [*problems[:-1], f"{problems[-1]}; {way}"]
+
+
+def _statistics_problems(found: Mapping[str, Any]) -> list[str]:
+    """Mean and deviation that cannot be those of values in the range."""
+    low, high = found["input_range"]
+    mean, std = found["mean"], found["std"]
+    problems = []
+    if min(std, default=1) <= 0:
+        problems.append(f"image_std: found {std}; values are divided by it, above 0")
+    if not all(low <= value <= high for value in mean):
+        text = f"image_mean: found {mean}, of values from {low:g} to {high:g}"
+        problems.append(f"{text} (do_rescale, rescale_factor, offset)")
+    return problems
+
+
+def image_size(given: Mapping[str, Any], model_type: str) -> tuple[int, int] | None:
+    """Height and width of the images that a processor makes; None if it keeps theirs.
+
+    Args:
+        given: The content of a `preprocessor_config.json` that `read_data` takes.
+        model_type: That of the model's config.
+    """
+    kind = _kind_of(given, model_type)
+    stated = {key: value for key, value in given.items() if value is not None}
+    v = read(SPEC, {**_CLASSES[kind], **stated})
+    size = v["crop_size"] if v["do_center_crop"] else v["size"]
+    if not v["do_resize"] or set(size) == {"shortest_edge"}:
+        return None
+    edge = size.get("")
+    return size.get("height", edge), size.get("width", edge)
 
 
 def _kind_of(given: Mapping[str, Any], model_type: str) -> str:

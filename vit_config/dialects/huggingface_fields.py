@@ -15,8 +15,10 @@ from vit_config.dialects.core import (
     count_or_zero,
     one_of,
     optional,
+    printed,
     sizes,
 )
+from vit_config.wording import setting
 
 activation = one_of(
     {
@@ -35,9 +37,14 @@ activation = one_of(
 )
 
 
+def without_labels() -> str:
+    """How to read a config without the names of its classes."""
+    return f"{setting({'labels': None})} leaves the names out"
+
+
 def label_names(value: Any) -> tuple[str, ...]:
     """Parses `{"0": "cat", ...}`; a live configuration has integers for keys."""
-    wanted = Refused("a name for each of 0, 1, 2, ...")
+    wanted = Refused(f"a name for each of 0, 1, 2, ...; {without_labels()}")
     if not isinstance(value, dict):
         raise wanted
     names = {str(key): name for key, name in value.items()}
@@ -46,6 +53,28 @@ def label_names(value: Any) -> tuple[str, ...]:
     if not all(isinstance(name, str) for name in names.values()):
         raise wanted
     return tuple(names[str(i)] for i in range(len(names)))
+
+
+def label_problem(names: tuple[str, ...], label2id: Any) -> str:
+    """The first label that `label2id` numbers otherwise than `id2label`, in words.
+
+    Generic numbers ("LABEL_0") beside names of one's own are what transformers leaves
+    there where only `id2label` was set: nobody's word. Older files have texts for
+    numbers.
+    """
+    if not isinstance(label2id, dict):
+        return f"found {printed(label2id)}, not a number for each name"
+    if all(str(name) == f"LABEL_{number}" for name, number in label2id.items()):
+        return ""
+    for name, number in label2id.items():
+        there = dict(enumerate(names)).get(int(number)) if _whole(number) else None
+        if there != name:
+            return f"{name!r} is {number}, but in id2label {number} is {there!r}"
+    return ""
+
+
+def _whole(number: Any) -> bool:
+    return str(number).isdecimal()
 
 
 # ---- fields of every class --------------------------------------------------------
@@ -80,7 +109,7 @@ COMMON_SAME = {
 }
 
 COMMON_IGNORED = {
-    "label2id": "id2label the other way round",
+    "label2id": "id2label the other way round, which it is held to",
     "initializer_range": "initialisation only",
     **dict.fromkeys(
         ("_name_or_path", "_commit_hash", "transformers_version", "finetuning_task"),

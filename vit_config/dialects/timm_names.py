@@ -24,8 +24,8 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
 
-from vit_config.dialects.core import Refused, text
-from vit_config.dialects.huggingface_fields import label_names
+from vit_config.dialects.core import Refused, printed, text
+from vit_config.dialects.huggingface_fields import label_names, without_labels
 from vit_config.errors import ConfigError
 
 WHAT = "timm config.json"
@@ -278,12 +278,7 @@ def _labels(
         line = f"label_names: found {printed(listed)}; {refused}"
         raise ConfigError([line], WHAT) from None
     if len(parsed) != count:
-        line = f"label_names: {len(parsed)} names for num_classes={count}"
+        text = f"{len(parsed)} names for num_classes={count}"
+        line = f"label_names: {text}; {without_labels()}"
         raise ConfigError([line], WHAT)
     return parsed
-
-
-def printed(value: Any) -> str:
-    """A value in a message, cut where it is long."""
-    shown = repr(value)
-    return shown if len(shown) <= 80 else f"{shown[:77]}..."

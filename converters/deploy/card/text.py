@@ -81,7 +81,7 @@ def card_of_export(report: ExportReport) -> str:
         _architecture(report.config),
         _section("Preprocessing and origin", _audit(report.config)),
         _labels(report.config),
-        _section("Verdict", proof),
+        _section("Verdict", proof + _untested(report.config)),
         _section("Serve", _serving(report)),
         _section("Versions", _versions(report, report.versions)),
     ]
@@ -118,7 +118,7 @@ def card_of_conversion(report: ConversionReport) -> str:
         _architecture(report.config),
         _section("Preprocessing and origin", _audit(report.config)),
         _labels(report.config),
-        _section("Verdict", proof),
+        _section("Verdict", proof + _untested(report.config)),
         _section("Versions", _versions(report)),
     ]
     return "\n\n".join(filter(None, parts)) + "\n"
@@ -312,13 +312,22 @@ def _labels(config: ViTConfig) -> str:
 def _architecture(config: ViTConfig) -> str:
     rows = [(name, escaped(text)) for name, text in architecture_items(config).items()]
     parts = [table(("", ""), rows)]
-    told = by_hand(statements_of(config))
-    if told:
+    statements = by_hand(statements_of(config))
+    if statements:
         parts.append(
-            f"**{NOT_IN_FILE[0].upper()}{NOT_IN_FILE[1:-2]}:** {literal(told, 4000)}. "
+            f"**{NOT_IN_FILE[0].upper()}{NOT_IN_FILE[1:-2]}:** "
+            f"{literal(statements, 4000)}. "
             "No comparison of this card tests whether that is right."
         )
     return _section("Architecture", "\n\n".join(parts))
+
+
+def _untested(config: ViTConfig) -> str:
+    """What a verdict says nothing of: both sides were told the same."""
+    names = ", ".join(one.field for one in statements_of(config))
+    if not names:
+        return ""
+    return f"\n\nNot tested: what was stated by hand, {literal(names, 1000)}."
 
 
 def _versions(

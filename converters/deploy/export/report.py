@@ -56,7 +56,7 @@ class ExportReport:
         source_format: Format of what was read.
         source_dialect: How its tensors are named.
         config: Config of the model.
-        fingerprint: SHA-256 over the canonical weights, see `converters.fingerprint`.
+        fingerprint: SHA-256 over the canonical weights, see `converters.engine`.
         dtype: Type of the weights in the source; the artifact computes in float32.
         tensors: Number of tensors.
         parameters: Number of scalars in them.

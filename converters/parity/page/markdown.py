@@ -12,7 +12,6 @@ from converters.parity.page.markup import (
     escaped,
     fitting,
     fold,
-    literal,
     table,
 )
 from converters.parity.record import Check, LayerRow, ParityReport
@@ -91,7 +90,7 @@ def _model(report: ParityReport) -> str:
     rows, more = fitting(every, 6_000)
     rows += [(f"… and {more} more", "", "")] if more else []
     lines = [
-        f"**{side.role}: {NOT_IN_FILE[:-2]}:** {literal(by_hand(side.stated), 2000)}"
+        f"**{side.role}: {NOT_IN_FILE[:-2]}:** {escaped(by_hand(side.stated), 2000)}"
         for side in (report.a, report.b)
         if side.stated
     ]
