@@ -6,6 +6,7 @@ from typing import Any
 
 from converters.errors import printable
 from converters.files.base import Raw
+from converters.wording import setting
 from vit_config import ConfigError, ViTConfig
 from vit_config.preprocess_volume import plan_of
 
@@ -77,12 +78,47 @@ def audit(config: ViTConfig) -> list[tuple[str, str]]:
     ]
 
 
+def head_outputs(config: ViTConfig) -> str:
+    """What the numbers of a head are: logits, or by another name."""
+    if config.head_act is not None:
+        return f"{config.head_act} outputs"
+    return "outputs" if config.problem_type == "regression" else "logits"
+
+
+def unstated(config: ViTConfig) -> str:
+    """Why there are no probabilities where the config has no `problem_type`."""
+    one, outputs = setting(problem_type="single_label"), head_outputs(config)
+    if config.head_act is not None:
+        return (
+            f"the head ends in {config.head_act}, and problem_type is not stated; "
+            f"{one} makes the softmax of the {outputs} (multi_label: their sigmoid)"
+        )
+    dialect = (config.source and config.source.dialect) or ""
+    program = SOFTMAX_BY.get(dialect.partition("@")[0])
+    if program and config.num_classes > 1:
+        return (
+            f"the model does not state its problem_type; {program} applies a softmax, "
+            f"as {one} does here (or multi_label: a sigmoid)"
+        )
+    return f"the model does not state its problem_type; {one} or multi_label states it"
+
+
+SOFTMAX_BY = {
+    "huggingface": "the library's own pipeline",
+    "timm": "the library's own inference script",
+}
+"""What makes probabilities of a classifier's logits, unless told otherwise."""
+
+
 def _outputs(config: ViTConfig) -> str:
     if not config.num_classes:
         return "features"
     if config.problem_type is None:
-        return "problem_type not stated: no probabilities are made of the outputs"
-    return f"{config.num_classes}, {config.problem_type}"
+        return f"{config.num_classes}, no probabilities: {unstated(config)}"
+    how = {"single_label": "softmax", "multi_label": "sigmoid"}.get(config.problem_type)
+    tanh = how is not None and config.head_act is not None
+    more = f": {how} of the {head_outputs(config)}" if tanh else ""
+    return f"{config.num_classes}, {config.problem_type}{more}"
 
 
 def _labels(config: ViTConfig) -> str:

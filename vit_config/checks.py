@@ -118,11 +118,6 @@ def _meaning_problems(c: ViTConfig) -> list[str]:
         problems.append(
             f"problem_type: {c.problem_type!r} without a head (num_classes=0)"
         )
-    if c.head_act == "tanh" and c.problem_type in ("single_label", "multi_label"):
-        problems.append(
-            f"problem_type: {c.problem_type!r} with head_act='tanh', whose outputs are "
-            "no logits; only 'regression' or None"
-        )
     if c.labels is not None and len(c.labels) != c.num_classes:
         problems.append(
             f"labels: {len(c.labels)} names for num_classes={c.num_classes}"

@@ -122,7 +122,8 @@ class ViTConfig(Frozen):
         drop_path_rate: Stochastic depth at the last block; grows linearly from 0.
         weight_init: Whose initialisation: `"timm"`, `"jax"`, `"mae"` or `"monai"`.
         problem_type: What the head's outputs mean; probabilities exist only when it
-            is stated.
+            is stated: the softmax (`"single_label"`) or sigmoid (`"multi_label"`) of
+            the logits, or of the tanh outputs that `head_act` makes.
         data: Preprocessing the weights expect.
         labels: Names of the classes, in order.
         source: Origin of the weights.

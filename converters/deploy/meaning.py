@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from converters.audit import unstated
 from converters.errors import ConversionError, Issue
-from converters.wording import Blank, options, setting
+from converters.wording import Blank, options
 from vit_config import ConfigError, ViTConfig
 from vit_config.preprocess import make_plan
 from vit_config.preprocess_volume import make_volume_plan
@@ -49,13 +50,8 @@ def probability(config: ViTConfig) -> tuple[str, str]:
     """
     if not config.num_classes:
         return "", "the model has no head"
-    if config.head_act is not None:
-        return "", f"the head ends in {config.head_act}, which gives no logits"
     if config.problem_type is None:
-        return "", (
-            "the model does not state its problem_type; "
-            f"{setting(problem_type='single_label')} or multi_label states it"
-        )
+        return "", unstated(config)
     if config.problem_type == "regression":
         return "", "problem_type is regression"
     if config.problem_type == "multi_label":
@@ -65,14 +61,14 @@ def probability(config: ViTConfig) -> tuple[str, str]:
     return "softmax", ""
 
 
-def probabilities(logits: NDArray[Any], how: str) -> NDArray[np.float64]:
-    """Logits (..., classes) as probabilities, in float64.
+def probabilities(outputs: NDArray[Any], how: str) -> NDArray[np.float64]:
+    """Outputs (..., classes) as probabilities, in float64.
 
     Args:
-        logits: What the head gives.
+        outputs: What the head gives: logits, or what a tanh makes of them.
         how: `"softmax"` or `"sigmoid"`.
     """
-    x = logits.astype(np.float64)
+    x = outputs.astype(np.float64)
     if how == "softmax":
         grown = np.exp(x - x.max(axis=-1, keepdims=True))
         found: NDArray[np.float64] = grown / grown.sum(axis=-1, keepdims=True)

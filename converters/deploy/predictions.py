@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converters.architecture import identity_facts
+from converters.audit import head_outputs
 from converters.errors import printable
 
 if TYPE_CHECKING:
@@ -111,6 +112,9 @@ class Predictions:
         found = []
         if self.why:
             found.append(f"no probabilities: {self.why}")
+        if self.how and self.config.head_act is not None:
+            text = f"the {self.how} of the {head_outputs(self.config)}"
+            found.append(f"probabilities are {text}")
         if self.config.num_classes and not self.config.labels:
             found.append("the model states no labels: classes by their index")
         return tuple(found)
@@ -128,6 +132,7 @@ class Predictions:
             **identity_facts(self.config, self.fingerprint),
             "library": self.library,
             "probabilities": self.how or None,
+            "probabilities_of": head_outputs(self.config) if self.how else None,
             "notes": list(self.notes),
             "predictions": [self._one(item) for item in self.items],
             "failures": [failure.to_dict() for failure in self.failures],

@@ -1,8 +1,9 @@
 """From outputs to decisions, and how sure it is that decisions rarely change.
 
-A decision is taken from the logits in float64: a probability is over the threshold t
-exactly where the logit is over ln(t / (1 - t)), and nothing is lost near 0 and 1. So
-margins are in the unit of the logits and can be held against their errors.
+A decision is taken from the logits (or tanh outputs) in float64: a probability is over
+the threshold t exactly where the logit is over ln(t / (1 - t)), and nothing is lost
+near 0 and 1. So margins are in the unit of the logits and can be held against their
+errors.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from converters.audit import head_outputs
 from converters.errors import refusal
 from converters.extras import optional
 from converters.wording import options, setting
@@ -84,20 +86,19 @@ def decision_rule(config: ViTConfig, threshold: float | None) -> Rule:
         threshold: Over which a probability is a yes.
 
     Raises:
-        ConversionError: If its outputs are no logits, if what they mean is not stated,
-            or if the threshold is missing, meaningless or not between 0 and 1.
+        ConversionError: If there is no head, if what its outputs mean is not stated, or
+            if the threshold is missing, meaningless or not between 0 and 1.
     """
     kind, outputs = config.problem_type, config.num_classes
     if not outputs:
         raise _refused("the model has no head, so there is nothing to decide by")
-    if config.head_act is not None:
-        raise _refused(f"the head ends in {config.head_act}: its outputs are no logits")
     if kind == "regression":
         raise _refused("problem_type is regression: a number is no decision")
     if threshold is not None and not 0 < threshold < 1:
         text = f"{options(threshold=threshold)}: expected a number between 0 and 1"
         raise _refused(text)
-    if kind is None and (outputs == 1 or threshold is not None):
+    tanh = config.head_act == "tanh"
+    if kind is None and (outputs == 1 or threshold is not None or tanh):
         raise _refused(
             "the config does not say what the outputs mean",
             f"State it: {setting(problem_type='multi_label')} where each output is a "
@@ -109,7 +110,7 @@ def decision_rule(config: ViTConfig, threshold: float | None) -> Rule:
         if threshold is not None:
             raise _refused(
                 f"{options(threshold=threshold)}: of {outputs} classes the largest "
-                "logit decides",
+                f"of the {head_outputs(config)} decides",
                 "Leave it out.",
             )
         return Rule("largest")
@@ -117,6 +118,11 @@ def decision_rule(config: ViTConfig, threshold: float | None) -> Rule:
         raise _refused(
             "a yes or no needs a threshold",
             f"Give the one that the model is used with, as {options(threshold=0.5)}.",
+        )
+    if tanh and not -1 < math.log(threshold / (1 - threshold)) < 1:
+        raise _refused(
+            f"{options(threshold=threshold)}: the sigmoid of tanh outputs lies between "
+            "0.269 and 0.731, all on one side of it"
         )
     return Rule("yes" if outputs == 1 else "each", threshold)
 

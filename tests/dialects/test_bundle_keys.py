@@ -7,7 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.dialects.test_bundle import METADATA, TRANSFORMS, inference, model, problems
+from tests.dialects.test_bundle import (
+    METADATA,
+    NETWORK,
+    TRANSFORMS,
+    inference,
+    model,
+    problems,
+)
 from vit_config import ViTConfig
 from vit_config.dialects.monai_bundle import read_bundle
 
@@ -121,6 +128,17 @@ def test_activations_of_another_item_say_nothing() -> None:
     assert found("label", sigmoid=True) is None
     assert found("pred", "label", softmax=[False, True]) is None
     assert found("pred", "label", softmax=[True, False]) == "single_label"
+
+
+@pytest.mark.parametrize(
+    "made, meant", [("softmax", "single_label"), ("sigmoid", "multi_label")]
+)
+def test_activations_after_a_tanh_say_what_its_outputs_mean(made, meant) -> None:
+    network = {**NETWORK, "post_activation": "Tanh"}
+    one = {"_target_": "Activationsd", "keys": "pred", made: True}
+    found = model(network_def=network, postprocessing=[one])
+    assert (found.head_act, found.problem_type) == ("tanh", meant)
+    assert model(network_def=network, postprocessing=[]).problem_type is None
 
 
 @pytest.mark.peers

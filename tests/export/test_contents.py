@@ -54,6 +54,8 @@ def test_a_tanh_or_a_regression_has_no_logits():
         ("vit", "multi_label", "sigmoid"),
         ("vit", "regression", ""),
         ("vit", None, ""),
+        ("tanh_head", "single_label", "softmax"),
+        ("tanh_head", "multi_label", "sigmoid"),
         ("tanh_head", "regression", ""),
         ("tanh_head", None, ""),
         ("one_class", "single_label", ""),
@@ -68,6 +70,17 @@ def test_probabilities_exist_where_the_config_says_how(case, problem_type, how):
     assert ("probabilities" in names(model)) == bool(how)
     if not how and model.num_classes:
         assert any(n.startswith("no probabilities: ") for n in found.notes())
+
+
+def test_probabilities_of_a_tanh_are_called_what_they_are():
+    def what(case):
+        found = contents(config(case, problem_type="single_label")).outputs()
+        return {one.name: one.what for one in found}
+
+    assert what("vit")["probabilities"] == "softmax of the logits"
+    tanh = what("tanh_head")
+    assert tanh["probabilities"] == "softmax of the tanh outputs"
+    assert "logit" not in " ".join([*tanh, *tanh.values()])
 
 
 def test_label_strings_need_labels_and_probabilities():

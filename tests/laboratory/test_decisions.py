@@ -38,7 +38,7 @@ def test_the_problem_type_says_how_to_decide(problem_type, outputs, threshold, r
     ("fields", "threshold", "says"),
     [
         ({"num_classes": 0}, None, "no head"),
-        ({"num_classes": 2, "head_act": "tanh"}, None, "tanh"),
+        ({"num_classes": 2, "head_act": "tanh"}, None, '"problem_type"'),
         ({"num_classes": 2, "problem_type": "regression"}, None, "regression"),
         ({"num_classes": 2}, 0.5, '"problem_type"'),
         ({"num_classes": 1}, None, '"problem_type"'),
@@ -54,6 +54,22 @@ def test_the_problem_type_says_how_to_decide(problem_type, outputs, threshold, r
 def test_what_cannot_be_decided_is_refused(fields, threshold, says):
     with pytest.raises(ConversionError, match=says):
         decision_rule(config(**fields), threshold)
+
+
+def test_tanh_outputs_decide_once_their_meaning_is_stated():
+    def rule(threshold, **fields):
+        return decision_rule(config(head_act="tanh", **fields), threshold)
+
+    assert rule(None, num_classes=3, problem_type="single_label") == Rule("largest")
+    each = rule(0.6, num_classes=3, problem_type="multi_label")
+    outputs = np.tanh(np.random.default_rng(0).normal(0, 2, (5, 3))).astype(np.float32)
+    yes = 1 / (1 + np.exp(-outputs.astype(np.float64))) > 0.6
+    decided, _ = each.decide(outputs)
+    named = [" ".join(map(str, np.flatnonzero(row))) or "none" for row in yes]
+    assert decided == named and len(set(named)) > 2
+    for beyond in (0.26, 0.74):
+        with pytest.raises(ConversionError, match=r"between 0\.269 and 0\.731"):
+            rule(beyond, num_classes=3, problem_type="multi_label")
 
 
 LOGITS = hnp.arrays(

@@ -125,7 +125,11 @@ def test_without_a_problem_type_there_are_no_probabilities():
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"head_act": "tanh", "problem_type": None}, "the head ends in tanh"),
+        (
+            {"head_act": "tanh", "problem_type": None},
+            "the head ends in tanh, and problem_type is not stated; "
+            'changes={"problem_type": "single_label"} makes the softmax',
+        ),
         ({"problem_type": "regression"}, "problem_type is regression"),
         ({"num_classes": 1}, "the softmax of one class is always 1"),
         ({"num_classes": 0, "problem_type": None}, "the model has no head"),
@@ -142,6 +146,53 @@ def test_why_there_are_no_probabilities(tmp_path, changes, why):
     assert found.items[0].probabilities is None
     assert f"no probabilities: {why}" in str(found)
     assert json.loads(found.to_json())["predictions"][0]["file"] == str(name)
+
+
+@pytest.mark.parametrize("problem", ["single_label", "multi_label"])
+def test_a_tanh_whose_meaning_is_stated_has_probabilities(tmp_path, problem):
+    """MONAI's default classifier, as its `post_activation` makes it."""
+    labels = ("no", "maybe", "yes")
+    path = saved(tmp_path, tiny(head_act="tanh", problem_type=None, labels=labels))
+    name = picture(tmp_path / "a.png", 9, 10, 3)
+    stated = ["--set", f"problem_type={problem}"]
+    said = json.loads(call(path, name, *stated, "--json").stdout)
+    (found,) = said["predictions"]
+    outputs = np.array(found["outputs"])
+    assert np.abs(outputs).max() < 1
+    odds = np.exp(outputs) / np.exp(outputs).sum()
+    how = "softmax"
+    if problem == "multi_label":
+        odds, how = 1 / (1 + np.exp(-outputs)), "sigmoid"
+    told = {one["index"]: one["probability"] for one in found["top"]}
+    assert apart([told[i] for i in range(3)], odds) < 1e-6
+    assert found["top"][0]["label"] == labels[int(odds.argmax())]
+    assert (said["probabilities"], said["probabilities_of"]) == (how, "tanh outputs")
+    assert said["notes"] == [f"probabilities are the {how} of the tanh outputs"]
+    assert "logit" not in call(path, name, *stated).stdout
+
+
+@pytest.mark.parametrize(
+    ("dialect", "classes", "says"),
+    [
+        ("timm", 3, "the library's own inference script applies a softmax"),
+        ("huggingface@vit", 3, "the library's own pipeline applies a softmax"),
+        ("huggingface@vit", 1, "single_label or multi_label states it"),
+        ("torchvision@0.13", 3, "single_label or multi_label states it"),
+        (None, 3, "single_label or multi_label states it"),
+    ],
+)
+def test_a_softmax_that_the_library_makes_is_spoken_of(
+    tmp_path, dialect, classes, says
+):
+    source = {"dialect": dialect}
+    config = tiny(problem_type=None, num_classes=classes, source=source)
+    path = saved(tmp_path, config)
+    name = picture(tmp_path / "a.png", 9, 10, 3)
+    shown = CliRunner().invoke(app, ["inspect", str(path)]).output
+    for text in (call(path, name).stdout, shown):
+        words = " ".join(text.split())
+        assert says in words, text
+    assert "--set problem_type=single_label" in " ".join(shown.split())
 
 
 def test_regression_stays_in_order(tmp_path):

@@ -301,6 +301,9 @@ def test_agreement_is_what_the_model_decides_by():
         one = moved(CONFIG.replace(**changes), before, after, "x")
         assert one.agreement is None
         assert rule in one.rule
+    tanh = CONFIG.replace(num_classes=3, head_act="tanh", problem_type="single_label")
+    one = moved(tanh, np.tanh(before), np.tanh(after), "x")
+    assert (one.agreement, one.rule) == (0.5, "top-1")
 
 
 @pytest.mark.slow

@@ -133,6 +133,16 @@ def test_the_words_are_those_of_the_artifact(case, kind):
     )
 
 
+def test_probabilities_of_a_tanh_are_called_so():
+    config = CASES["tanh_head"].replace(problem_type="single_label", labels=LABELS)
+    text = card_of_export(report(config))
+    assert "softmax of the tanh outputs" in text.partition("## Preprocessing")[0]
+    assert "single\\_label: softmax of the tanh outputs" in text
+    assert "logit" not in text.replace("signature | output", "").partition("Verdict")[0]
+    unknown = card_of_export(report(config.replace(problem_type=None)))
+    assert "the head ends in tanh, and problem\\_type is not stated" in unknown
+
+
 def test_a_label_cannot_become_a_link_or_an_image():
     labels = ("[x](http://evil.example)", "![y](z)", "a\n# b <img src=q>")
     text = card_of_export(report(pictured(labels=labels)))

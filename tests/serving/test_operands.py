@@ -72,7 +72,7 @@ def test_an_exported_model_passes_on_its_outputs(made):
     kinds = {"noise", "structured", "large", "low_variance", "zeros"}
     for name in ("logits", "pooled", "tokens"):
         assert outputs[name] == kinds | {"batch1", "batch3"}
-    assert outputs["probabilities, as softmax"] == {"noise"}
+    assert outputs["probabilities, as softmax of logits"] == {"noise"}
     (weights,) = (c for c in found.checks if c.level == "weights")
     assert (weights.status, weights.meaning) == ("reported", None)
     assert "no proof" in weights.message
@@ -270,11 +270,14 @@ def short(found):
 @pytest.mark.parametrize(
     "spoilt, names",
     [
-        (wrong_order, {"logits", "logits of PNG", "probabilities, as softmax"}),
+        (
+            wrong_order,
+            {"logits", "logits of PNG", "probabilities, as softmax of logits"},
+        ),
         (mixed_up, {"pooled", "pooled of PNG"}),
         (rounded, {"tokens", "tokens of PNG"}),
         (not_a_number, {"tokens", "tokens of PNG"}),
-        (doubled, {"probabilities, as softmax"}),
+        (doubled, {"probabilities, as softmax of logits"}),
         (short, {"pooled", "pooled of PNG"}),
     ],
 )

@@ -54,7 +54,7 @@ def configs(draw: st.DrawFn) -> ViTConfig:
     acts = ["gelu", "gelu_tanh", "quick_gelu", "silu", "relu"]
     fc_norm = pooled and draw(st.booleans())
     tanh = classes > 0 and draw(st.booleans())
-    problems = ["regression"] + ["single_label", "multi_label"] * (not tanh)
+    problems = ["regression", "single_label", "multi_label"]
     rate = st.floats(0, 1, exclude_max=True)
     eps = st.floats(1e-12, 1)
     value = st.floats(allow_nan=False, allow_infinity=False)

@@ -175,12 +175,6 @@ REFUSED = {
         "without a head (num_classes=0)",
         {"num_classes": 1},
     ),
-    "probabilities of a tanh": (
-        {"problem_type": "multi_label", "head_act": "tanh", "num_classes": 2},
-        "problem_type: 'multi_label' with head_act='tanh'",
-        "only 'regression' or None",
-        {"problem_type": "regression"},
-    ),
     "labels": (
         {"labels": ("cat", "dog"), "num_classes": 3},
         "labels: 2 names",

@@ -163,7 +163,7 @@ def problem_type(
     fields: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What the outputs mean, where an activation after the network says it."""
-    if not fields.get("num_classes") or fields.get("head_act"):
+    if not fields.get("num_classes"):
         return {}
     transforms = _transforms(config, language, "postprocessing")
     own = _item(transforms, language, "pred", _names(metadata, "outputs"))

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from converters.architecture import identity_facts
-from converters.audit import lies
+from converters.audit import head_outputs, lies
 from converters.deploy.meaning import probability
 from converters.version import producer
 from converters.wording import COMMAND_LINE, speaking
@@ -184,7 +184,7 @@ class Contents:
             after = f" after {config.head_act}" if config.head_act else ""
             found.append(Tensor(self.head, "float32", classes, f"the head{after}"))
             if self.probabilities:
-                what = f"{self.probabilities} of the logits"
+                what = f"{self.probabilities} of the {head_outputs(config)}"
                 found.append(Tensor("probabilities", "float32", classes, what))
         if self.embedding:
             shape = (BATCH, config.head_in_dim)

@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from converters.audit import head_outputs
 from converters.deploy.export.contents import SERVE_BYTES, Contents
 from converters.deploy.export.report import Figure
 from converters.deploy.meaning import probabilities as odds_of
@@ -265,16 +266,17 @@ def limit_of(name: str, shape: tuple[int, ...]) -> float:
 def _meaning(
     contents: Contents, signature: str, given: Mapping[str, Array]
 ) -> list[Issue]:
-    """Probabilities of the logits, and label strings of those."""
+    """Probabilities of the head's outputs, and label strings of those."""
     if not contents.probabilities:
         return []
     stated = given["probabilities"]
-    exact = odds_of(given["logits"], contents.probabilities)
+    exact = odds_of(given[contents.head], contents.probabilities)
     worst = float(np.abs(stated - exact).max())
     issues = []
     if not worst <= EXACT_LIMIT:
         name = f"{signature}: probabilities"
-        text = f"{worst:.2g} off the {contents.probabilities} of the logits"
+        of = head_outputs(contents.config)
+        text = f"{worst:.2g} off the {contents.probabilities} of the {of}"
         issues.append(Issue("value", name, text, f"at most {EXACT_LIMIT:g}"))
     if contents.label_strings:
         labels = np.array(contents.config.labels)

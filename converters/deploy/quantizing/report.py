@@ -86,8 +86,8 @@ def moved(config: ViTConfig, before: Array, after: Array, what: str) -> Quantiza
 def _no_decision(config: ViTConfig) -> str:
     if not config.num_classes:
         return "the model has no head"
-    if config.head_act is not None:
-        return f"the head ends in {config.head_act}"
+    if config.head_act is not None and config.problem_type is None:
+        return f"the head ends in {config.head_act}, and problem_type is not stated"
     if config.problem_type == "regression":
         return "problem_type is regression"
     if config.num_classes == 1 and config.problem_type != "multi_label":

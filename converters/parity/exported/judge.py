@@ -176,7 +176,7 @@ def _bytes_checks(judge: Judge) -> Iterator[Check]:
 
 
 def _probability_checks(judge: Judge, config: ViTConfig) -> Iterator[Check]:
-    """B's probabilities, against the softmax or sigmoid of its own logits."""
+    """B's probabilities, against the softmax or sigmoid of its own outputs."""
     key = f"set:noise:{PROBABILITIES}"
     how, _ = probability(config)
     if key not in judge.given or not how:
@@ -189,7 +189,7 @@ def _probability_checks(judge: Judge, config: ViTConfig) -> Iterator[Check]:
     passed = apart <= PROBABILITY_LIMIT
     yield Check(
         level="logits",
-        name=f"probabilities, as {how}",
+        name=f"probabilities, as {how} of {judge.name_of('outputs')}",
         inputs="noise",
         subject=judge.subject,
         status="passed" if passed else "failed",
