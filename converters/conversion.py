@@ -294,16 +294,16 @@ def load_config(config: ConfigLike | None) -> ViTConfig | None:
         raise refusal(text, file=path, kind="config") from None
 
 
+_AS_IT_IS = Asked()
+
+
 @contextmanager
 def read_checked(
-    source: PathLike | Module,
-    *,
-    config: ConfigLike | None = None,
-    steps: Steps | None = None,
+    source: PathLike | Module, asked: Asked = _AS_IT_IS, steps: Steps | None = None
 ) -> Iterator[Checked]:
     """Opens and checks a source, for those who want the tensors themselves."""
     steps = steps or Steps()
-    with open_source(source, Asked(config=config)) as reader:
+    with open_source(source, asked) as reader:
         stages = plan(reader.config, steps)
         yield checked(reader, asked=steps, stages=stages)
 

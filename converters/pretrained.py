@@ -18,6 +18,7 @@ import numpy as np
 
 from converters.checking import Checked
 from converters.conversion import read_checked
+from converters.dialects.asked import Asked
 from converters.dialects.opening import path_of
 from converters.engine import Array, Digests, MemorySource, Pipe, Source, np_dtype
 from converters.errors import ConversionError, named, refusal
@@ -30,6 +31,7 @@ from converters.report import ConversionReport
 from converters.rules import KERAS
 from converters.steps.asked import Size, Steps
 from converters.transfer import write_checked
+from converters.wording import PRETRAINED, speaking
 from vit_config import ConfigError, ViTConfig
 from vit_config.weights import weight_table
 
@@ -49,6 +51,7 @@ def load_torch(
     num_classes: int | None = None,
     image_size: Size | None = None,
     drop_rates: Mapping[str, float] | None = None,
+    **reading: Any,
 ) -> Any:
     """Makes a torch twin with the weights of a file.
 
@@ -62,6 +65,7 @@ def load_torch(
         num_classes: Another number of classes: the head is drawn anew.
         image_size: Another image size: the position table is resampled.
         drop_rates: Dropout rates to train with, by their names in the config.
+        **reading: How the source is to be read, as `Asked.by` takes it.
 
     Raises:
         ConversionError: If anything does not fit, with every problem.
@@ -70,7 +74,8 @@ def load_torch(
     torch = optional("torch", "torch")
     seed = int(torch.randint(_SEEDS, ())) if num_classes else 0
     steps = Steps(num_classes=num_classes, image_size=image_size, seed=seed)
-    with read_checked(source, steps=steps) as found:
+    asked = Asked.by(**reading)
+    with speaking(PRETRAINED), read_checked(source, asked, steps) as found:
         return torch_model(cls, found, _with_rates(found.config, drop_rates))
 
 
@@ -93,6 +98,7 @@ def load_keras(
     image_size: Size | None = None,
     drop_rates: Mapping[str, float] | None = None,
     dtype: Any = None,
+    **reading: Any,
 ) -> Any:
     """Makes a Keras twin with the weights of a file.
 
@@ -107,13 +113,15 @@ def load_keras(
         image_size: Another image size: the position table is resampled.
         drop_rates: Dropout rates to train with, by their names in the config.
         dtype: Dtype policy of the model; the source's own if None.
+        **reading: How the source is to be read, as `Asked.by` takes it.
 
     Raises:
         ConversionError: If anything does not fit, with every problem.
         ConfigError: If the model cannot have that many classes.
     """
+    asked = Asked.by(**reading)
     plain = num_classes is None and image_size is None and not drop_rates
-    if plain and _is_keras(source):
+    if plain and asked == Asked() and _is_keras(source):
         path = Path(source)
         model = twin("keras_vit").load_model(path, dtype=dtype)
         if not isinstance(model, cls):
@@ -125,7 +133,7 @@ def load_keras(
 
     seed = int(keras.random.randint((), 0, _SEEDS)) if num_classes else 0
     steps = Steps(num_classes=num_classes, image_size=image_size, seed=seed)
-    with read_checked(source, steps=steps) as found:
+    with speaking(PRETRAINED), read_checked(source, asked, steps) as found:
         config = _with_rates(found.config, drop_rates)
         return keras_model(cls, found, config, dtype)
 

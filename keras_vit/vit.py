@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from os import PathLike
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import keras
 from keras import layers, ops
@@ -203,18 +203,34 @@ class ViT(Features, Saved, NamedWeights, keras.Model):
         num_classes: int | None = None,
         image_size: int | Sequence[int] | None = None,
         drop_rates: Mapping[str, float] | None = None,
+        config: ViTConfig | Mapping[str, Any] | str | PathLike[str] | None = None,
+        preset: str | None = None,
+        changes: Mapping[str, Any] | None = None,
+        dialect: str | None = None,
+        prefix: str | None = None,
+        drop: str | Sequence[str] = (),
+        head: str | None = None,
+        base: str | PathLike[str] | None = None,
         dtype=None,
     ) -> Self:
         """Loads a checkpoint of any kind that `vit-duet convert` reads.
 
         Args:
-            source: A canonical `.safetensors`, a `.keras`, or a folder of
-                `save_pretrained`.
+            source: A file or folder, `"hf://org/name@revision"`, or a live model.
             num_classes: Another number of classes: the head is drawn anew.
             image_size: Another image size, one number or one per spatial axis: the
                 position table is resampled by `config.pos_resize`.
             drop_rates: Dropout rates to train with, by their names in the config:
                 `{"drop_path_rate": 0.1}`. The others are the source's.
+            config: The model's config (object, dict or JSON file), where the source
+                does not hold one: ours, or the arguments of its library.
+            preset: Name of a preset, instead of a config.
+            changes: Fields of our config, which stand above config and preset.
+            dialect: Dialect of the tensor names, `"monai"`; recognised if None.
+            prefix: What stands before the model's names; found if None.
+            drop: Patterns of tensors to leave out, which are not the model's.
+            head: Name of a linear layer beside the model, to take for its head.
+            base: Of a PEFT adapter: the model it was trained on.
             dtype: Dtype or dtype policy, for example `"mixed_bfloat16"`; that of the
                 source if None.
 
@@ -229,6 +245,14 @@ class ViT(Features, Saved, NamedWeights, keras.Model):
             num_classes=num_classes,
             image_size=image_size,
             drop_rates=drop_rates,
+            config=config,
+            preset=preset,
+            changes=changes,
+            from_dialect=dialect,
+            prefix=prefix,
+            drop=drop,
+            head=head,
+            base=base,
             dtype=dtype,
         )
 

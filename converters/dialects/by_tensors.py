@@ -12,6 +12,7 @@ from converters.dialects.reading import RawFile
 from converters.dialects.recognise import Match
 from converters.dialects.seen import seen
 from converters.dialects.timm_code import made_in_code
+from converters.errors import printable, refusal
 from vit_config import ViTConfig
 from vit_config.dialects import timm_names
 
@@ -42,6 +43,8 @@ def by_tensors(
     remarks: tuple[str, ...] = ()
     if isinstance(json, ModelJson):
         json = json.without(asked.changes)
+        if _pooled(asked, head):
+            _check_pooler(json, raw)
         if head is not None and json.stated is not None:
             config = json.read()
         else:
@@ -66,6 +69,27 @@ def _given_json(asked: Asked, match: Match) -> ModelJson | TimmJson | None:
     if match.dialect.config == "huggingface" and "model_type" in fields:
         return ModelJson(fields)
     return TimmJson(fields) if match.dialect.config == "timm" else None
+
+
+def _pooled(asked: Asked, head: Head | None) -> bool:
+    """Whether the output goes through the pooler."""
+    through = bool(asked.changes.get("representation_size"))
+    return through or (head is not None and head.pooler)
+
+
+def _check_pooler(json: ModelJson, raw: RawFile) -> None:
+    """Whether the pooler is the one of the schema.
+
+    Raises:
+        ConversionError: If its activation is another than tanh.
+    """
+    act = json.fields.get("pooler_act", "tanh")
+    if act != "tanh":
+        raise refusal(
+            f"pooler_act: found {printable(repr(act))}; only 'tanh' is in the schema",
+            file=raw.path,
+            kind="config",
+        )
 
 
 def _timm_preset(asked: Asked, match: Match, raw: RawFile) -> Asked:

@@ -61,6 +61,7 @@ class Head:
         pool: What it reads, a value of `global_pool`, where the class that has these
             names decides it; else an empty text.
         notes: What is taken for granted, a sentence each.
+        chosen: Whether the caller names it.
         in_place: Whether it is inside the module that is the head in the library.
         pooler: Whether it is no classifier but the layer with a tanh before one, which
             Hugging Face calls the pooler.
@@ -69,13 +70,15 @@ class Head:
     layer: Linear
     pool: str = ""
     notes: tuple[str, ...] = ()
+    chosen: bool = False
     in_place: bool = False
     pooler: bool = False
 
     @property
     def step(self) -> str:
         """Its text in `source.steps`."""
-        return f"head:{self.layer.name}"
+        assumed = ":assumed" if self.notes and not self.chosen else ""
+        return f"head:{self.layer.name}{assumed}"
 
     def beside(self, variant: Variant, shapes: Shapes) -> dict[str, tuple[int, ...]]:
         """The shapes of a file with this one where the library has its head."""
@@ -279,14 +282,14 @@ def named_head(name: str, match: Match, shapes: Shapes, file: Path) -> Head | No
         )
     pooler = pooler_of(match, shapes)
     if pooler is not None and pooler.name == layer.name:
-        return Head(layer, "token", pooler=True)
+        return Head(layer, "token", chosen=True, pooler=True)
     own = own_head(match.variant)
     if own and layer.name == match.prefix + own:
         return None
     known = library_head(match, shapes)
     if known is not None and known.layer.name == layer.name:
-        return known
-    return Head(layer, notes=_assumptions(layer, match, shapes))
+        return replace(known, chosen=True)
+    return Head(layer, notes=_assumptions(layer, match, shapes), chosen=True)
 
 
 def _layers_under(place: str, shapes: Shapes) -> list[Linear]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -39,7 +40,7 @@ from converters.dialects.recognise import Match, matches, recognise
 from converters.dialects.statements import BY_TENSORS, with_statements
 from converters.errors import ConversionError, refusal
 from converters.files import FOLDER_WEIGHTS, open_reader
-from converters.files.base import FORMATS, TORCH, Reader, merge_configs
+from converters.files.base import FORMATS, READ_ONLY, TORCH, Reader, merge_configs
 from converters.files.closed import check_floats, check_open
 from converters.files.keras_hub_file import KerasHubFile, is_preset
 from converters.hub import adapted_origin, is_hub, locate
@@ -57,9 +58,22 @@ def located(source: Any, asked: Asked) -> tuple[Path, Asked]:
         MissingExtraError: If huggingface_hub is needed and not installed.
     """
     if not is_hub(source):
-        return path_of(source), asked
+        path = path_of(source)
+        if not path.exists():
+            raise refusal("no such file or folder", file=path, hint=_of_hub(source))
+        return path, asked
     found = locate(source)
     return found.path, replace(asked, origin=found)
+
+
+def _of_hub(source: Any) -> str:
+    """What to write for a model of the hub, where a path looks like its name."""
+    text = str(source)
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", text):
+        return ""
+    if Path(text).parent.exists() or text.endswith((*FORMATS, *READ_ONLY)):
+        return ""
+    return f"A model of the Hugging Face Hub is read as hf://{text}"
 
 
 def path_of(source: Any) -> Path:

@@ -92,6 +92,8 @@ def source_job(opened: Opened, case: Mapping[str, Any]) -> dict[str, Any]:
         "model": str(path.resolve()),
         "dialect": opened.operand.dialect,
         "prefix": asked.prefix,
+        "drop": list(asked.drop),
+        "head": asked.head,
         "made": _made(path, asked, dialect),
     }
 

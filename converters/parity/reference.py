@@ -112,10 +112,11 @@ def load(path: Path, config: dict[str, Any]) -> torch_vit.ViT:
     import torch
 
     from converters.conversion import read_checked
+    from converters.dialects.asked import Asked
     from converters.extras import twin
     from vit_config import ViTConfig
 
-    with read_checked(path, config=ViTConfig.from_dict(config)) as found:
+    with read_checked(path, Asked(config=ViTConfig.from_dict(config))) as found:
         state = {
             name: torch.from_numpy(found.source.read(name).astype(np.float32))
             for name in found.digests

@@ -132,13 +132,23 @@ def load_model(fields: Mapping[str, Any], folder: Path) -> SourceModel:
     config = ViTConfig.from_dict(fields["config"])
     path = Path(fields["model"])
     library = _library(fields)
-    asked = Asked(fields["dialect"], fields["prefix"], config)
+    asked = Asked.by(
+        fields["dialect"],
+        fields["prefix"],
+        config,
+        drop=fields.get("drop", ()),
+        head=fields.get("head"),
+    )
     raw, asked = open_raw(path, asked)
     if raw is None:
         raise UnavailableError("A is no file of the original library")
     with read_raw(raw, asked) as reader:
         if not isinstance(reader, DialectReader):
             raise UnavailableError("A has the names of this package")
+        if reader.head is not None and not reader.head.pooler:
+            raise UnavailableError(
+                f"{reader.head.layer} of A is no part of the library's own model"
+            )
         source = _raw(path, reader, config, fields["made"], folder)
         with _refused(fields["package"], (str(path), str(folder), path.name)):
             model: SourceModel = library.load(source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -89,10 +90,12 @@ def test_the_only_linear_layer_in_the_place_of_the_head_is_the_head(
     arrays, report = converted(path, changes={**UNSEEN, "global_pool": "avg"})
     assert same(arrays, fill_weights(whole))
     assert report.config.global_pool == "avg" and report.config.num_classes == K
-    assert report.steps == (f"head:{name}",)
+    assert report.steps == (f"head:{name}:assumed",)
     assert report.config.source is not None
     assert report.config.source.steps == report.steps
     assert f"assumed: {name} is all of the head" in str(report)
+    _, report = converted(path, head=name, changes={**UNSEEN, "global_pool": "avg"})
+    assert report.steps == (f"head:{name}",), "the caller's word"
     assert "assumed" in str(
         converters.inspect(path, changes={**UNSEEN, "global_pool": "avg"})
     )
@@ -252,6 +255,25 @@ def test_a_pooler_is_the_output_where_it_is_asked_for(tmp_path: Path) -> None:
     theirs = load_file(path)
     written = load_file(back)
     assert same(written, {n: v for n, v in theirs.items() if "classifier" not in n})
+
+
+def test_a_folder_of_hugging_face_has_the_pooler_in_its_config(tmp_path: Path) -> None:
+    path, weights = wrapper(tmp_path / "a.safetensors", "classifier", "")
+    pooled = {n: v for n, v in weights.items() if "head." not in n}
+    fields = {**HF, "architectures": ["ViTModel"]}
+    there = tmp_path / "there.safetensors"
+    given = {"config": fields, "drop": "classifier.*", "head": "pooler"}
+    converters.convert(path, there, **given)
+    folder = tmp_path / "for-hf"
+    converters.convert(there, folder, to_dialect="huggingface")
+    written = json.loads((folder / "config.json").read_text())
+    assert written["architectures"] == ["ViTModel"]
+    assert (written["pooler_output_size"], written["pooler_act"]) == (D, "tanh")
+    back = tmp_path / "back.safetensors"
+    converters.convert(folder, back)  # our own header says which of the two outputs
+    assert same(load_file(back), pooled)
+    given["config"] = {**fields, "pooler_act": "relu"}
+    assert "pooler_act: found 'relu'" in refused(path, **given)
 
 
 def test_layers_that_are_no_linear_head_are_named_with_the_way_to_leave_them_out(

@@ -29,6 +29,10 @@ def differences(wanted: ViTConfig, found: ViTConfig) -> list[str]:
     for side in (ours, theirs):
         side["pos_embed"] = "none" if side["pos_embed"] == "none" else "a table"
         side["init_values"] = None if side["init_values"] is None else "some"
+    headless = not ours["num_classes"] and not theirs["num_classes"]
+    if headless and ours["representation_size"] and theirs["global_pool"] == "none":
+        # A bare model of Hugging Face: its config says tokens, and it gives both.
+        theirs |= {name: ours[name] for name in ("representation_size", "global_pool")}
     return [
         f"{name}: {value!r} cannot be said there; it would be {theirs[name]!r}"
         for name, value in ours.items()

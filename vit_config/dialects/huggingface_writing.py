@@ -59,10 +59,17 @@ def write_fields(
             fields["problem_type"] = _PROBLEMS.get(problem, problem)
     if model_type == "vivit":
         del fields["patch_size"]  # all of it is in the tubelet
+    if config.representation_size and architecture in _POOLERS:
+        fields["pooler_output_size"] = config.representation_size
+        fields["pooler_act"] = "tanh"
     lines = differences(config, ViTConfig.from_dialect("huggingface", fields))
     if lines:
         raise ConfigError(lines, f"as transformers' {architecture}")
     return fields
+
+
+_POOLERS = ("ViTModel", "DeiTModel", "VivitModel")
+"""Classes that give a pooler's output beside their tokens."""
 
 
 def _size(size: tuple[int, ...]) -> int | list[int]:
