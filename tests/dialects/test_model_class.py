@@ -191,3 +191,20 @@ def test_classes_of_a_type_are_those_that_its_reader_knows() -> None:
     assert model_classes({"model_type": "bert"}) == ()
     with pytest.raises(ConfigError, match="it decides what the model returns"):
         ViTConfig.from_dialect("huggingface", {"model_type": "vit"})
+
+
+@pytest.mark.peers
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("stated", [None, ["ViTModel"]])
+def test_transformers_own_model_is_of_the_class_that_is_converted(
+    tmp_path: Path, stated: Any
+) -> None:
+    pytest.importorskip("transformers")
+    from converters import verify
+
+    source, _ = folder(tmp_path, "ViTForImageClassification", stated)
+    out = tmp_path / "out.safetensors"
+    convert(source, out)
+    record = verify(source, out, against_source=True)
+    assert record.verdict == "passed", record.sentence
+    assert any(check.meaning == "source" for check in record.checks)

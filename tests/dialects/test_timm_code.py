@@ -158,3 +158,20 @@ def test_preset_reads_a_file_without_a_config(tmp_path: Path) -> None:
     assert report.config.data == config.data
     assert report.config.source is not None
     assert report.config.source.licence == "cc-by-nc-nd-4.0"
+
+
+@pytest.mark.peers
+@pytest.mark.filterwarnings("ignore")
+def test_timms_own_model_is_made_with_what_the_folder_cannot_say(
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip("timm")
+    from converters import verify
+
+    source = folder(tmp_path / "hub", init_values=...)
+    out = tmp_path / "out.safetensors"
+    changes = {"act_layer": "silu"}
+    convert(source, out, changes=changes)
+    record = verify(source, out, changes=changes, against_source=True)
+    assert record.verdict == "passed", record.sentence
+    assert any(check.meaning == "source" for check in record.checks)

@@ -23,6 +23,12 @@ _ENCODERS = {
     "DeiTForMaskedImageModeling": "DeiTModel",
 }
 _KNOWN = {name for model in MODELS.values() for name in model.outputs}
+_HEADED = {
+    name
+    for model in MODELS.values()
+    for name, output in model.outputs.items()
+    if "classes" in output
+}
 _WHOLE = ("CLIPModel", "SiglipModel")
 _FRAMES_FIRST = ("VideoMAE", "Vivit")
 _HEADS = ("classifier", "visual_projection")
@@ -40,7 +46,7 @@ def load(raw: Raw) -> SourceModel:
         )
     folder = raw.path if raw.made.get("folder") else None
     fields = read_json(folder / FOLDER_CONFIG) if folder else _fields(raw)
-    cls = _class(transformers, fields)
+    cls = _class(transformers, fields, raw)
     if raw.variant.endswith("+memory"):
         module = cls(cls.config_class(**fields))
         load_strictly(module, raw)
@@ -93,9 +99,14 @@ def _head(module: Any) -> str:
     return next((name for name in _HEADS if hasattr(module, name)), "")
 
 
-def _class(transformers: Any, fields: Mapping[str, Any]) -> Any:
+def _class(transformers: Any, fields: Mapping[str, Any], raw: Raw) -> Any:
+    """The class that config.json names, or where it fits no such file the file's."""
     names = fields.get("architectures") or []
     name = names[0] if len(names) == 1 else ""
+    if not names or (
+        name in _KNOWN and (name in _HEADED) != bool(raw.config.num_classes)
+    ):
+        (name,) = names = _made_fields(raw)["architectures"]
     if name not in _KNOWN:
         raise UnavailableError(f"config.json names no model class that is run: {names}")
     return getattr(transformers, _ENCODERS.get(name, name))
@@ -104,8 +115,11 @@ def _class(transformers: Any, fields: Mapping[str, Any]) -> Any:
 def _fields(raw: Raw) -> dict[str, Any]:
     """The `config.json` for a file that has none beside it."""
     given = raw.made.get("fields")
-    if given is not None:
-        return dict(given)
+    return dict(given) if given is not None else _made_fields(raw)
+
+
+def _made_fields(raw: Raw) -> dict[str, Any]:
+    """The `config.json` that would be written for a file."""
     from converters.folders import json_files
 
     variant = raw.reader.match.variant

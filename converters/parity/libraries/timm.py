@@ -50,11 +50,28 @@ def _pool(raw: Raw) -> dict[str, Any]:
     return {"global_pool": "" if pool == "none" else pool}
 
 
+def _in_code(raw: Raw) -> dict[str, Any]:
+    """What a folder of timm cannot say, and whoever makes its model passes."""
+    import timm
+    import torch
+
+    found: dict[str, Any] = {}
+    if raw.config.init_values is not None:
+        found["init_values"] = raw.config.init_values
+    if raw.config.mlp_layer == "swiglu":
+        apart = raw.variant == "timm@swiglu"
+        found["mlp_layer"] = timm.layers.SwiGLU if apart else timm.layers.SwiGLUPacked
+        found["act_layer"] = torch.nn.SiLU
+    return found
+
+
 def _local(folder: Path, raw: Raw) -> Any:
     """What timm makes of a folder; the weights are loaded by us."""
     import timm
 
-    return timm.create_model(f"local-dir:{folder}", pretrained=False, **_pool(raw))
+    return timm.create_model(
+        f"local-dir:{folder}", pretrained=False, **_pool(raw), **_in_code(raw)
+    )
 
 
 def _named(architecture: str, raw: Raw) -> Any:
