@@ -71,7 +71,7 @@ class Interface:
             yield flag if value else f"{self.start}no-{flag.removeprefix(self.start)}"
         elif isinstance(value, Mapping):
             for name, one in value.items():
-                yield from (flag, shlex.quote(f"{name}={_json(one)}"))
+                yield from (flag, shlex.quote(f"{name}={field_value(one)}"))
         elif isinstance(value, list | tuple):
             for one in value:
                 yield from self._words(flag, one)
@@ -158,7 +158,7 @@ def _path(value: Any) -> bool:
     return isinstance(value, os.PathLike)
 
 
-def _json(value: Any) -> str:
+def field_value(value: Any) -> str:
     """A value as `--set` reads it; a plain word needs no quotes."""
     if isinstance(value, Blank):
         return str(value)

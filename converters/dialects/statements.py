@@ -6,11 +6,11 @@ is kept in `source.stated`, and every paper lists them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from converters.dialects.given import Given
+from converters.wording import field_value
 from vit_config import SourceConfig, Statement, ViTConfig
 
 BY_PRESENCE = frozenset(
@@ -119,9 +119,7 @@ def leaves(fields: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, A
 
 
 def _text(value: Any) -> str:
-    """A value in the form that `--set` takes; of a long list only how long it is."""
+    """A value as it is typed; of a long list only how long it is."""
     if isinstance(value, list) and len(value) > _LONGEST:
         return f"[{len(value)} values]"
-    if isinstance(value, str) and value.replace("_", "").isalnum():
-        return value
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return field_value(value)

@@ -69,6 +69,10 @@ def test_a_keras_file_is_run_by_default(real, tmp_path):
     assert (parts["logits"]["inputs"], parts["tokens"]["inputs"]) == (64, 16)
     assert all(part["judged"] and 0.2 < part["ratio"] <= 2 for part in parts.values())
     assert files_in(tmp_path) == [path.name, "b.keras"]
+    assert list(found["phases"]) == [
+        *("reading and checking", "writing", "proving"),
+        *("loading in a fresh process", "running both models", "comparing"),
+    ]
 
 
 @pytest.mark.parametrize(

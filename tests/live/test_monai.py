@@ -64,6 +64,13 @@ def test_the_image_size_is_in_no_module(tmp_path):
     assert len(report.dropped) == 6  # norms of the cross-attention that is not there
 
 
+def test_what_the_modules_say_is_not_by_hand():
+    """Heads and epsilon are the model's own word; the image size is in no module."""
+    changes = {"img_size": SIZE[3], "num_heads": 3, "norm_eps": 1e-5}
+    found = read(monai(), **changes).config.source.stated
+    assert [one.field for one in found] == ["img_size"]
+
+
 def test_uniform_changes_are_carried():
     model = monai(classification=True)
     for block in model.blocks:

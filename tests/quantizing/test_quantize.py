@@ -168,6 +168,8 @@ def test_the_artifact_and_its_card_say_what_they_are(made):
     assert said in str(report)
     assert f"{report.figures.agreement:.1%}, top-1" in card
     assert "not identical" in str(report)
+    heads = f"{report.config.num_heads} heads of {report.config.attn_head_dim}"
+    assert heads in str(report) and f"| {heads} |" in card
     said = json.loads(report.to_json())
     assert said["identical"] is False
     assert said["figures"]["error"] == report.figures.error

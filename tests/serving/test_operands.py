@@ -99,6 +99,20 @@ def test_other_weights_are_found_though_it_states_the_same_ones(made, tmp_path):
     assert [check.level for check in found.not_checked] == ["layers", "gradients"]
 
 
+def test_what_a_served_model_and_a_were_both_told_is_tested_by_neither(tmp_path):
+    """An artifact keeps what was stated of its source."""
+    statement = {"field": "num_heads", "value": "3", "origin": "set"}
+    config = MODEL.replace(source={"stated": [statement]})
+    a = write_model(tmp_path / "a.safetensors", config)
+    with serving(TwinModel(config, fingerprint=contents(a).fingerprint)) as url:
+        found = verify(a, url, level="weights")
+    assert found.a.model == found.b.model != ""
+    assert "oth sides were told num_heads=3: nothing here tests" in found.sentence
+    with serving(TwinModel(MODEL, fingerprint=contents(a).fingerprint)) as url:
+        found = verify(a, url, level="weights")
+    assert found.a.stated and not found.b.stated and "told" not in found.sentence
+
+
 def test_weights_alone_cannot_be_checked(made):
     found = verify(*made, level="weights")
     assert found.verdict == "incomplete"
