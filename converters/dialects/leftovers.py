@@ -159,8 +159,11 @@ def no_model(path: Path) -> ConversionError:
     """What to say of a folder that is no model, with the models that are in it."""
     found = sorted(_sources(path), key=_natural)
     if not found:
+        what = "a folder in which there is no model"
+        if path.name.endswith((*FORMATS, *READ_ONLY)):
+            what = "a folder, not a file, and there is no model in it"
         return refusal(
-            "a folder in which there is no model: no file of weights",
+            f"{what}: no file of weights",
             file=path,
             hint=f"Expected {FOLDER_WEIGHTS} or its index, and {FOLDER_CONFIG}; or a "
             f"file of weights: {', '.join((*FORMATS, *READ_ONLY))}.",
