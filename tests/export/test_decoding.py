@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,41 @@ FILES = {
     "grey jpeg": file(RGB.convert("L"), "JPEG"),
     "cmyk jpeg": file(RGB.convert("CMYK"), "JPEG"),
 }
+
+
+def exif(orientation: int, order: str = "<", kind: int = 3) -> bytes:
+    """An EXIF block, as a camera writes it: other tags around, numbers of a kind."""
+    from PIL import TiffImagePlugin
+
+    tags = TiffImagePlugin.ImageFileDirectory_v2(prefix={"<": b"II", ">": b"MM"}[order])
+    tags[0x010F], tags[0x011A] = "maker of cameras", 72.0
+    tags.tagtype[0x0112] = kind
+    tags[0x0112] = orientation
+    header = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(f"{order}L", 8)
+    return b"Exif\0\0" + header + tags.tobytes(8)
+
+
+def chunks(data: bytes) -> bytes:
+    """A JPEG with other segments, one with filling bytes, before its EXIF."""
+    return data[:2] + b"\xff\xe2\0\x06ICC_" + b"\xff\xff\xfe\0\x04no" + data[2:]
+
+
+FILES |= {
+    f"turned {i}{order}": file(RGB, "JPEG", exif=exif(i, order))
+    for i in range(1, 9)
+    for order in "<>"
+}
+FILES |= {
+    "turned png": file(RGB, exif=exif(6)),
+    "turned deep png": file(Image.fromarray(DEEP), exif=exif(5, ">")),
+    "turned rgba": file(Image.fromarray(LEVELS), exif=exif(8)),
+    "turned grey jpeg": file(RGB.convert("L"), "JPEG", exif=exif(7)),
+    "turned by a long": file(RGB, "JPEG", exif=exif(6, ">", 4)),
+    "turned after segments": chunks(file(RGB, "JPEG", exif=exif(6))),
+    "turned to 9": file(RGB, "JPEG", exif=exif(9)),
+    "turned to 0": file(RGB, "JPEG", exif=exif(0)),
+    "cut exif": file(RGB, "JPEG", exif=exif(6)[:12]),
+}
 BROKEN = {
     "gif": (file(RGB.quantize(16), "GIF"), "neither JPEG nor PNG"),
     "bmp": (file(RGB, "BMP"), "neither JPEG nor PNG"),
@@ -91,8 +127,9 @@ def test_a_model_behind_a_server_sees_the_pixels_that_predict_sees(
 @pytest.mark.parametrize("name", FILES)
 def test_alpha_is_never_made_up(decoded, name):
     found, refused = decoded
-    if name == "rgba":
-        assert np.array_equal(found["rgba:4"], LEVELS)
+    if name in ("rgba", "turned rgba"):
+        upright = LEVELS if name == "rgba" else np.rot90(LEVELS)
+        assert np.array_equal(found[f"{name}:4"], upright)
         return
     assert CLEAR in refused[f"{name}:4"]
     if name != "clear palette":  # predict looks its alpha up

@@ -226,7 +226,7 @@ class Contents:
         if self.config.spatial_dims == 2:
             files = "JPEG or PNG files, each of its own size"
             picture = Tensor("image_bytes", "string", (BATCH,), files)
-            says = "inside: decoding, resizing, cropping, normalising; EXIF is ignored"
+            says = "inside: decoding, turning by EXIF, resizing, cropping, normalising"
             return Signature(SERVE_BYTES, (picture,), gives, True, says)
         rank = self.config.spatial_dims + 1
         takes = (

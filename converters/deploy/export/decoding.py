@@ -2,6 +2,7 @@
 
 | what the file holds | what becomes of it |
 | --- | --- |
+| an EXIF orientation | turned so |
 | JPEG: grey, YCbCr, CMYK | as Pillow has it: the exact inverse transform |
 | colour, for a model of one channel | grey as Pillow's `convert("L")` |
 | grey, a palette, 1 bit | three equal channels, or colours that are looked up |
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from converters.deploy.export.exif import upright
 from converters.deploy.media.picture import STEP16
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -70,9 +72,9 @@ def decode(encoded: Any, channels: int) -> Any:
         )
 
     if channels == 4:
-        return tf.io.decode_png(encoded, 4)
+        return upright(tf.io.decode_png(encoded, 4), encoded, is_png)
     deep = is_png & tf.equal(depth, 16) & tf.equal(kind, GREY)
-    colour = tf.cond(deep, grey16, others)
+    colour = upright(tf.cond(deep, grey16, others), encoded, is_png)
     if channels == 3:
         return colour
     parts = tf.cast(colour, tf.int32) * LUMINANCE
