@@ -216,7 +216,7 @@ def _unlike_plain(fields: Mapping[str, Any]) -> str:
         for name, value in fields.items()
         if name not in known or value != known[name].get_default()
     )
-    return f"{', '.join(texts)}; all else as in a plain ViT"
+    return f"{', '.join(texts)}; whatever else it says is as in a plain ViT"
 
 
 def inspect(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from converters.architecture import Rows, identity_facts, identity_rows, model_rows
 from converters.errors import printable
 from converters.html_table import html_table
+from converters.phases import phases_text
 
 if TYPE_CHECKING:
     from converters.files.base import Raw
@@ -117,6 +118,7 @@ class QuantizationReport:
         batch: Inputs of such a call.
         versions: Of Keras and its backend.
         seconds: Time it all took.
+        phases: Seconds of each part of the work, by its name, in order.
     """
 
     source: Path
@@ -136,6 +138,7 @@ class QuantizationReport:
     batch: int
     versions: Mapping[str, str]
     seconds: float
+    phases: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def size_ratio(self) -> float:
@@ -172,6 +175,7 @@ class QuantizationReport:
             "reload_identical": True,
             "versions": dict(self.versions),
             "seconds": round(self.seconds, 3),
+            "phases": {name: round(s, 3) for name, s in self.phases.items()},
         }
 
     def to_json(self) -> str:
@@ -230,6 +234,7 @@ class QuantizationReport:
             ("verdict", WARNING),
             *model_rows(self.config),
             *self.rows(),
+            ("took", phases_text(self.phases, self.seconds)),
             *((label, f"{text} (before)") for label, text in self._identity()),
         ]
 

@@ -48,6 +48,7 @@ from converters.parity.process import (
     write_job,
 )
 from converters.parity.size import inputs_for
+from converters.phases import Phases
 from converters.raw_input import check_asked, raw_input
 from vit_config import ViTConfig
 
@@ -124,7 +125,7 @@ def quantize(
     check_count("batch_size", batch_size)
     if isinstance(inputs, str | os.PathLike):
         inputs = [inputs]
-    tell = progress or (lambda text: None)
+    tell = Phases(progress)
     origin, target = origin_of(source), Path(target)
     _check_target(target, parts_of(origin), force)
     check_asked("keras", target, with_preprocessing, white)
@@ -184,6 +185,7 @@ def quantize(
             figures=figures,
             batch=case["batch"],
             seconds=time.perf_counter() - start,
+            phases=tell.end(),
             **said,
         )
         if card:
