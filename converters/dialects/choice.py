@@ -148,6 +148,12 @@ def dropped(
     return found
 
 
+def has_extras(match: Match, raw: RawFile) -> bool:
+    """Whether a file holds tensors that no model of the variant has."""
+    shapes = {name: info.shape for name, info in raw.tensors.items()}
+    return len(own_names(match.variant, shapes)) < len(shapes)
+
+
 def with_extras(
     error: ConversionError, raw: RawFile, match: Match, choice: Choice
 ) -> ConversionError:

@@ -257,6 +257,8 @@ FACEBOOK = Dialect(
                 "act_layer": "gelu",
                 "pos_resize": "bicubic",
             },
+            # `models_vit.VisionTransformer`, its encoder: the class token as a default.
+            output={"global_pool": "token"},
             drops=_drops,
             beside={"decoder_": _DECODER},
             # MAE's own class has the decoder, too; `facebook@vit` is its encoder's.

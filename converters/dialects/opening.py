@@ -30,7 +30,7 @@ from converters.dialects.asked import (
     with_beside,
 )
 from converters.dialects.by_tensors import by_tensors
-from converters.dialects.choice import Choice, choice_of, with_extras
+from converters.dialects.choice import Choice, choice_of, has_extras, with_extras
 from converters.dialects.dropping import matching
 from converters.dialects.folders import INDEX, Edit, both_problem, library_folder
 from converters.dialects.given import Given
@@ -293,7 +293,8 @@ def _read_raw(raw: RawFile, asked: Asked) -> Reader:
         return DialectReader(raw, match, _stated(config, given, raw))
     if not asked.of_names and is_ours(asked.config):
         fits = matches(raw.tensors)
-        if raw.format == "safetensors" and (not fits or _timm(fits)):
+        plain = not fits or (_timm(fits) and not has_extras(fits[0], raw))
+        if raw.format == "safetensors" and plain:
             return _canonical(raw, asked)
     left_out = matching(asked.drop, raw.tensors, raw.path)
     match = recognise(raw.tensors, asked.dialect, asked.prefix, raw.path, left_out)

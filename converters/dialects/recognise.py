@@ -32,7 +32,7 @@ _OTHERS = (
     ("attn_pool_quer", "NaViT: images of several sizes in one sequence"),
     ("temporal_attention.", "TimeSformer: attention over time and space apart"),
     (".stages.0.layers.0.attn.", "Hiera"),
-    ("head.fc.weight", "Hiera or another hierarchical network"),
+    ("head.norm.weight", "Hiera or another hierarchical network"),
     ("detection_tokens", "YOLOS"),
     ("rms_norm", "AIMv2: another norm"),
     (".attn.proj_l.", "CaiT"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
+import re
 import shlex
 from dataclasses import fields
 from pathlib import Path
@@ -106,3 +108,31 @@ def test_the_same_refusal_names_options_and_arguments(tmp_path: Path) -> None:
     words = ["convert", str(path), str(tmp_path / "b.safetensors")]
     told = CliRunner().invoke(app, words).stderr
     assert "--from" in told and "from_dialect=" not in told
+
+
+ONLY_TYPED = (
+    # modules whose words only the command line prints, or that are no messages
+    *("cli", "demo", "pytest_plugin", "deploy/serving", "parity/output.py"),
+    *("parity/text.py", "parity/record.py", "parity/device.py", "wording.py"),
+    *("parity/selftest/table.py", "dialects/listing.py"),
+)
+
+
+def test_no_message_spells_an_option_out() -> None:
+    """It would be wrong in Python; `converters.wording` says it in either."""
+    found = []
+    root = Path(converters.__file__).parent
+    for package in (root, root.parent / "vit_config"):
+        for path in package.rglob("*.py"):
+            place = path.relative_to(package).as_posix()
+            if place.startswith(ONLY_TYPED):
+                continue
+            tree = ast.parse(path.read_text())
+            told = {id(n.value) for n in ast.walk(tree) if isinstance(n, ast.Expr)}
+            found += [
+                f"{place}:{node.lineno}: {node.value}"
+                for node in ast.walk(tree)
+                if isinstance(node, ast.Constant) and isinstance(node.value, str)
+                if id(node) not in told and re.search(r"(?<![\w-])--[a-z]", node.value)
+            ]
+    assert found == []

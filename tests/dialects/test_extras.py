@@ -122,6 +122,7 @@ PARTS = {
     "rope.freqs": np.ones(4, np.float32),
     "adapter.down.weight": matrix(2, 24),
     "patch_embed.extra": matrix(1, 24),
+    "head.extra.weight": matrix(2, 5),
 }
 
 

@@ -78,7 +78,7 @@ def typed(path: Path, *words: str, eps: float = 1e-6) -> tuple[int, str]:
     return found.exit_code, found.stdout + found.stderr
 
 
-@pytest.mark.parametrize("name", ["head.0", "head.1", "head.3", "head.drop.fc"])
+@pytest.mark.parametrize("name", ["head.0", "head.1", "head.3", "head.fc"])
 @pytest.mark.parametrize("bias", [True, False])
 def test_the_only_linear_layer_in_the_place_of_the_head_is_the_head(
     name: str, bias: bool, tmp_path: Path
@@ -99,6 +99,18 @@ def test_the_only_linear_layer_in_the_place_of_the_head_is_the_head(
     assert "assumed" in str(
         converters.inspect(path, changes={**UNSEEN, "global_pool": "avg"})
     )
+
+
+def test_so_it_is_beside_a_config_of_ours(tmp_path: Path) -> None:
+    """A `.safetensors` of canonical names is read as it is, but for the head."""
+    backbone, head = parts(config())
+    path = file(tmp_path / "a.safetensors", backbone, head, "head.1")
+    found, report = converted(path, config=config())
+    assert same(found, fill_weights(config())) and report.steps
+    path = file(tmp_path / "b.safetensors", backbone, head, "fc")
+    assert "fc.weight" in refused(path, config=config())
+    found, _ = converted(path, config=config().replace(num_classes=0), head="fc")
+    assert same(found, fill_weights(config()))
 
 
 def test_what_a_head_in_its_place_reads_is_asked_for_as_ever(tmp_path: Path) -> None:
