@@ -13,6 +13,7 @@ from converters.adapters.lora_config import MERGE_IT, LoraConfig
 from converters.adapters.lora_state import PREFIX, LoraState, Update
 from converters.engine import Array, TensorInfo
 from converters.errors import ConversionError, Issue
+from converters.files.contents import together
 from converters.rules import CANONICAL, Plan
 from vit_config import ViTConfig
 
@@ -74,6 +75,7 @@ class MergedFile:
         infos |= {n: adapter.tensors[place] for n, place in state.whole.items()}
         self.tensors: Mapping[str, TensorInfo] = infos
         self.steps = tuple(_steps(state, config))
+        self.others = together((base, adapter))
         self.own_config = self._own_config()
         self.own_dialect: str = getattr(base, "own_dialect", "")
         self._given: ViTConfig | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,3 +66,13 @@ def others_of(reader: Any) -> OtherContents:
     """What an open file holds beside the weights, if its format can hold anything."""
     found = getattr(reader, "others", None)
     return found if isinstance(found, OtherContents) else OtherContents()
+
+
+def together(parts: Iterable[Any]) -> OtherContents:
+    """What several open files hold beside the weights."""
+    found = [others_of(part) for part in parts]
+    return OtherContents(
+        {name: kind for one in found for name, kind in one.aside.items()},
+        tuple(dict.fromkeys(names for one in found for names in one.labels)),
+        next((one.unchecked for one in found if one.unchecked), ""),
+    )

@@ -18,6 +18,7 @@ import numpy as np
 from converters.engine import Array, TensorInfo, np_dtype
 from converters.errors import ConversionError, Issue, printable, refusal
 from converters.files.checkpoint import is_training
+from converters.files.contents import OtherContents
 from converters.files.dcp_metadata import NAME, Chunk, Contents, Entry, read_metadata
 from converters.files.safetensors_file import MAX_RANK, MAX_TENSORS, name_problem
 from converters.files.sharded_file import shard_in
@@ -31,6 +32,9 @@ class DcpFolder:
 
     Args:
         path: The folder.
+
+    Attributes:
+        others: What is left aside.
 
     Raises:
         ConversionError: If a part of a tensor is missing, or the folder is not what its
@@ -62,6 +66,7 @@ class DcpFolder:
         ]
         if issues:
             raise ConversionError(issues, file=path)
+        self.others = OtherContents(_aside(contents, entries))
         self._files = dict(_files(path, entries))
         self._entries = entries
         self.tensors: Mapping[str, TensorInfo] = {
@@ -120,6 +125,26 @@ def _of_training(name: str, contents: Contents) -> bool:
     """Whether a key above the tensor's own says that it is no weight."""
     above = contents.paths.get(name, ())[:-1] or name.split(".")[:1]
     return any(is_training(key) for key in above)
+
+
+def _aside(contents: Contents, kept: Mapping[str, Entry]) -> dict[str, str]:
+    """What is left aside, counted below the outermost key."""
+    counts: dict[str, tuple[int, int]] = {}
+    for name in (*contents.tensors, *contents.objects):
+        if name not in kept:
+            path = contents.paths.get(name) or name.split(".")
+            top = next((key for key in path[:-1] if is_training(key)), path[0])
+            tensors, objects = counts.get(top, (0, 0))
+            tensor = name in contents.tensors
+            counts[top] = tensors + tensor, objects + (not tensor)
+    return {
+        top: ", ".join(
+            f"{count} {kind}{'s' if count > 1 else ''}"
+            for count, kind in ((tensors, "tensor"), (objects, "object"))
+            if count
+        )
+        for top, (tensors, objects) in counts.items()
+    }
 
 
 def _odd(name: str, entry: Entry) -> Iterator[Issue]:

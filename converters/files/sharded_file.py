@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from converters.engine import Array, TensorInfo
 from converters.errors import ConversionError, Issue, printable, refusal
 from converters.files.base import merge_configs
+from converters.files.contents import together
 from converters.files.safetensors_file import SafetensorsReader
 from converters.rules import CANONICAL, Plan
 from vit_config import ViTConfig
@@ -55,6 +56,7 @@ class ShardedFile:
             self._check()
             self.own_config = self._one("own_config")
             self.own_dialect: str = self._one("own_dialect") or ""
+            self.others = together(self._shards.values())
         except BaseException:
             self.close()
             raise

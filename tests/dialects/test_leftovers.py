@@ -59,6 +59,7 @@ def deepspeed(path: Path, tag: str = "global_step10") -> Path:
         "optimizer": None,
         "param_shapes": [{"cls_token": torch.Size([1, 1, 24])}],
         "dp_world_size": 2,
+        "ds_config": {"train_batch_size": 4, "zero_optimization": {"stage": 2}},
     }
     save_torch(path / tag / "mp_rank_00_model_states.pt", states)
     shard = {"optimizer_state_dict": {"fp32": torch.zeros(3)}}
