@@ -147,13 +147,13 @@ def _other_base(
 
 
 def trained_head(
-    config: LoraConfig, state: LoraState, adapter: Tensors
+    state: LoraState, adapter: Tensors
 ) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
     """How the config of a base's folder reads for the model with the adapter's head.
 
     Returns:
-        Makes of the base's `config.json` that of the trained model: its class, where
-        the adapter says it, and a head's classes, without labels of another number.
+        Makes of the base's `config.json` that of the trained model: with the classes
+        of the head that was trained, and without labels of another number.
     """
     rows = [
         adapter.tensors[place].shape[0]
@@ -163,8 +163,6 @@ def trained_head(
 
     def edit(fields: Mapping[str, Any]) -> Mapping[str, Any]:
         found = dict(fields)
-        if config.model and "model_type" in found:
-            found["architectures"] = [config.model]
         if len(rows) != 1:
             return found
         for name in _LABELS:

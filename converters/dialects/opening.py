@@ -167,7 +167,7 @@ def _adapted(folder: Path, asked: Asked) -> tuple[RawFile, Asked]:
             raise without_base(folder, config)
         path, asked = located(asked.base, replace(asked, base=None))
         asked = replace(asked, origin=adapted_origin(origin, asked.origin))
-        base, asked = _raw(path, asked, trained_head(config, state, adapter))
+        base, asked = _raw(path, asked, trained_head(state, adapter))
         if base is None and (path / FOLDER_WEIGHTS).is_file():
             base = _foreign_file(path / FOLDER_WEIGHTS)
         if base is None:
