@@ -42,7 +42,7 @@ TEMPLATES = [
 ]
 PHRASES = {
     *(text for text in TEMPLATES if len(text) > 7),
-    *("pydantic", "validation error", "input_type", "type=", "ErrorDetails"),
+    *("pydantic", "validation error", "input_type", "[type=", "ErrorDetails"),
 }
 
 LEAVES = (
