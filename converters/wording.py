@@ -154,6 +154,11 @@ def setting(**fields: Any) -> str:
     return options(changes=fields)
 
 
+def written(value: Any) -> str:
+    """A value as it is written here: `null` on the command line, `None` in Python."""
+    return field_value(value) if _current.get().typed else _python(value)
+
+
 def _path(value: Any) -> bool:
     return isinstance(value, os.PathLike)
 
@@ -162,6 +167,8 @@ def field_value(value: Any) -> str:
     """A value as `--set` reads it; a plain word needs no quotes."""
     if isinstance(value, Blank):
         return str(value)
+    if isinstance(value, list | tuple) and any(isinstance(v, Blank) for v in value):
+        return f"[{','.join(map(field_value, value))}]"
     if isinstance(value, str) and value.replace("_", "").isalnum():
         try:
             json.loads(value)

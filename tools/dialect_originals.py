@@ -173,7 +173,7 @@ def cases(sources: Path) -> list[Case]:
             {
                 "from_dialect": "facebook@vjepa",
                 "prefix": "encoder.module.backbone.",
-                "changes": CLIP_ASK,
+                "changes": {**CLIP_ASK, "rope": None},
             },
             prefix="encoder.module.backbone.",
             **jepa,
@@ -270,7 +270,7 @@ def cases(sources: Path) -> list[Case]:
             "deit",
             deit3,
             "facebook@deit3",
-            {"changes": {**ASK, "global_pool": "token"}},
+            {"changes": {**ASK, "global_pool": "token", "rope": None}},
             prefix="model.",
             changes="timm 1.0.31 for 0.3.2",
         ),

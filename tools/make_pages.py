@@ -5,7 +5,8 @@ Run from the root of the repository, where the tests' packages are installed:
     python tools/make_pages.py [PAGE ...]
 
 Every command of a page is run, one after the other, in a folder with the sources that
-the tests make for it; a block is replaced where the output is another one.
+the tests make for it; a block is replaced where the output is another one. Without
+arguments `docs/assumptions.md` is written, too.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from converters.dialects.listing import assumptions_page  # noqa: E402
 from tests.dialects.page_sources import PAGES, SOURCES  # noqa: E402
 from tests.pages import refreshed  # noqa: E402
 
@@ -31,6 +33,10 @@ def main() -> None:
             text = refreshed(page)
             os.chdir(ROOT)
         page.write_text(text, encoding="utf-8")
+        print(page.relative_to(ROOT))
+    if not sys.argv[1:]:
+        page = ROOT / "docs" / "assumptions.md"
+        page.write_text(assumptions_page(), encoding="utf-8")
         print(page.relative_to(ROOT))
 
 

@@ -17,7 +17,7 @@ from converters.arguments import (
     size_numbers,
 )
 from converters.dialects.base import Dialect
-from converters.dialects.given import Given
+from converters.dialects.given import UNSEEN, Given
 from converters.dialects.json_file import read_json
 from converters.dialects.model_json import ModelJson, TimmJson
 from converters.errors import ConversionError, Issue, printable, refusal
@@ -177,14 +177,21 @@ def _read_given(asked: Asked, dialect: Dialect | None) -> Given:
     fields = _fields(config)
     reader = dialect.config if dialect is not None else ""
     if not reader or "schema_version" in fields:
-        return Given(ViTConfig.from_dict(fields), None, asked.changes)
+        return _from_json(fields, asked)
     try:
         read = ViTConfig.from_dialect(reader, fields)
     except ConfigError:
         if not set(fields) <= set(ViTConfig.model_fields):
             raise
-        read = ViTConfig.from_dict(fields)
+        return _from_json(fields, asked)
     return Given(read, None, asked.changes)
+
+
+def _from_json(fields: Mapping[str, Any], asked: Asked) -> Given:
+    """A config of this schema, and what it leaves open: a default proves nothing."""
+    unstated = frozenset({*UNSEEN, "rope"} - set(fields) - set(asked.changes))
+    config = ViTConfig.from_dict(fields)
+    return Given(config, None, asked.changes, unstated=unstated)
 
 
 def _fields(config: ConfigLike) -> Mapping[str, Any]:

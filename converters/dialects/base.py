@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from converters.dialects.assumptions import Assumptions
 from converters.rules import CANONICAL, Plan, Row, Table
 from vit_config import ViTConfig
 from vit_config.weights import RULES
@@ -61,6 +62,29 @@ class Computed:
 
     rule: str
     make: Callable[[], NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """Something that the outputs depend on and the tensors of a file do not decide.
+
+    Attributes:
+        field: What answers it: `"rope"` or `"block"`.
+        reason: Why it is open.
+        family: The models that have such tensors, where no plain ViT is known to.
+        plain_too: Whether plain ViTs have such tensors as well, so that the name of a
+            preset answers it.
+    """
+
+    field: str
+    reason: str
+    family: str = ""
+    plain_too: bool = False
+
+    def __str__(self) -> str:
+        if self.family:
+            return f"this looks like {self.family}, not a plain ViT: {self.reason}"
+        return f"{self.field} is open: {self.reason}"
 
 
 def _no_drops(config: ViTConfig) -> Mapping[str, str]:
@@ -106,6 +130,10 @@ class Wrapper:
     pool: str
 
 
+def _no_doubts(says: Mapping[str, Any], shapes: Shapes) -> Iterable[Doubt]:
+    return ()
+
+
 @dataclass(frozen=True)
 class Variant:
     """One way of naming.
@@ -128,6 +156,10 @@ class Variant:
             knows: what its mean is taken over, once it is known that it is a mean.
         output: Fields of what the library's own `forward` returns, `global_pool`; they
             count where the caller says nothing else.
+        assumes: What changes the outputs and leaves no tensor: what it is taken to be,
+            and what proves it, by topic (`assumptions.TOPICS`).
+        doubts: What a file leaves open because models that are no plain ViTs have the
+            same tensors; from the fields that it says, and its names and shapes.
         unsure: What a config leaves open about a file that names and shapes do not
             tell either; one line each. Reading is refused then.
         drops: Tensors that a file may hold and no model reads, each with the reason.
@@ -146,6 +178,7 @@ class Variant:
         outside: Beginnings of names anywhere but behind the prefix, likewise.
         wrappers: Classes that have this model and a linear head beside it.
         export: Whether files can be written in it.
+        architectures: Whether timm's names of architectures are presets for its files.
         told: Whether files are read in it only where the caller names it: its names
             are another variant's, and what it `says` is not in the file.
         family: The variant that stands for this one and its like where no number is
@@ -164,6 +197,10 @@ class Variant:
         default=_nothing, repr=False
     )
     output: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    assumes: Assumptions = field(default_factory=dict, repr=False)
+    doubts: Callable[[Mapping[str, Any], Shapes], Iterable[Doubt]] = field(
+        default=_no_doubts, repr=False
+    )
     unsure: Callable[[ViTConfig], Iterable[str]] = field(default=_any_model, repr=False)
     drops: Callable[[ViTConfig], Mapping[str, str]] = field(
         default=_no_drops, repr=False
@@ -181,6 +218,7 @@ class Variant:
     outside: Mapping[str, str] = field(default_factory=dict, repr=False)
     wrappers: tuple[Wrapper, ...] = ()
     export: bool = True
+    architectures: bool = False
     told: bool = False
     family: str = ""
     numbered: Callable[[Collection[str]], Variant] | None = field(
@@ -231,6 +269,8 @@ class Dialect:
         layout: What the layout is called that no variant's name says, `"conv"` of
             `"monai@1.6"`.
         generated: The variant of a name that is not listed, for families with numbers.
+        places: Where the library's model or config has what its files do not say, by
+            field of the config.
     """
 
     name: str
@@ -244,6 +284,8 @@ class Dialect:
         """The variant of that very name, listed or generated."""
         listed = (variant for variant in self.variants if variant.name == name)
         return next(listed, None) or self.generated(name)
+
+    places: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def matching(self, spec: str) -> tuple[Variant, ...]:
         """The variants that `"monai"`, `"monai@1.3"` or `"hf-vit@4"` mean, best first.

@@ -15,6 +15,7 @@ from converters.dialects.timm_code import made_in_code
 from converters.errors import printable, refusal
 from vit_config import ViTConfig
 from vit_config.dialects import timm_names
+from vit_config.presets import preset_names
 
 
 def by_tensors(
@@ -93,9 +94,14 @@ def _check_pooler(json: ModelJson, raw: RawFile) -> None:
 
 
 def _timm_preset(asked: Asked, match: Match, raw: RawFile) -> Asked:
-    """A preset that is one of timm's own names; the head is the file's."""
+    """A preset that is one of timm's own names; the head is the file's.
+
+    Raises:
+        ConfigError: If it is timm's name of a model that is no plain ViT.
+    """
     name = (asked.preset or "").partition(".")[0]
-    if match.dialect.name != "timm" or name not in timm_names.names():
+    known = match.variant.architectures and timm_names.is_architecture(name)
+    if not known or name in preset_names():
         return asked
     config = ViTConfig.from_dialect("timm", {"architecture": asked.preset})
     head = raw.tensors.get(f"{match.prefix}head.weight")

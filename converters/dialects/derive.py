@@ -5,11 +5,14 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from converters.dialects.advice import advice, listed
-from converters.dialects.base import Shapes, Variant
-from converters.dialects.given import Given
+from converters.dialects import load
+from converters.dialects.advice import FileSays, advice, listed
+from converters.dialects.base import Doubt, Shapes, Variant
+from converters.dialects.doubts import doubts, unanswered
+from converters.dialects.given import BLOCK, UNSEEN, Given
 from converters.dialects.heads import Head
 from converters.dialects.remainder import check_patches
 from converters.dialects.seen import seen
@@ -21,8 +24,8 @@ from vit_config import ViTConfig
 from vit_config.changes import with_axes, with_changes
 from vit_config.presets import preset_fields
 
-UNSEEN = ("num_heads", "img_size", "norm_eps", "act_layer", "global_pool")
-"""Fields that change what a model computes and that no name or shape tells."""
+MEANS = ("avg", "max", "map", "token_avg")
+"""Poolings that may see the prefix tokens or not."""
 
 _SOFT = frozenset({"weight_init", "pos_resize"})  # training and resizing only
 _OF_HEAD = frozenset({"head_act", "global_pool", "distilled"})
@@ -50,12 +53,20 @@ def complete(
         ConversionError: If the two are at odds, or if something is still unknown.
         ConfigError: If the result describes no model.
     """
-    says = seen(variant, shapes if head is None else head.beside(variant, shapes))
+    try:
+        says = seen(variant, shapes if head is None else head.beside(variant, shapes))
+    except ConversionError as error:
+        error.file = error.file or Path(file).name
+        raise
+    _check_blocks(variant, says, file)
     word = given
     if head is not None:
         says, given = head.stated(says, given, file)
+    open_ = unanswered(doubts(variant, says, shapes), given)
+    if any(doubt.family for doubt in open_):  # what else is said is of another model
+        raise _incomplete([], open_, variant, shapes, says, file)
     if given.config is not None:
-        stated = with_changes(given.config.to_dict(), given.changes)
+        stated = with_changes(given.config.to_dict(), given.fields)
         check_patches(stated, variant, shapes, file)
         config = given.whole()
         if config is None:
@@ -64,10 +75,14 @@ def complete(
         says = {**says, **variant.follows(known)}
         told = _told(says, known, given)
         _compare(told, known, variant, file, config)
+        missing = [n for n in UNSEEN if n in given.unstated and n not in says]
+        if missing or open_:
+            raise _incomplete(missing, open_, variant, shapes, says, file)
+        config = _unturned(config, file)
         return with_statements(config, word, _decided(told, config, given))
     _check_fields(given.changes, file)
     known = preset_fields(given.preset) if given.preset else {}
-    known = with_changes(known, given.changes)
+    known = with_changes(known, given.fields)
     says = {**says, **variant.follows({**says, **known})}
     told = _told(says, known, given)
     _compare(told, known, variant, file, None)
@@ -75,26 +90,113 @@ def complete(
     fields = with_axes({**output, **says, **known})
     _flat_channels(fields, variant, shapes, file)
     _head_width(fields, variant, shapes)
-    missing = [name for name in UNSEEN if name not in fields]
-    missing += [name for name in ("patch_size",) if name not in fields]
-    if fields["pos_embed"] == "none" and "pos_embed" not in known:
-        missing.append("pos_embed")  # there may be none, or rotary ones
-    if given.preset:
-        missing = [n for n in missing if ViTConfig.model_fields[n].is_required()]
-    if missing:
-        verb = "is" if len(missing) == 1 else "are"
-        raise refusal(
-            f"the file does not say which model it is: {listed(missing)} {verb} not in "
-            "this file",
-            file=file,
-            hint=advice(missing, says, variant.name == "timm"),
-            kind="config",
-        )
+    missing = _missing(fields, known, given)
+    if missing or open_:
+        raise _incomplete(missing, open_, variant, shapes, says, file)
     check_patches(fields, variant, shapes, file)
     if "pos_embed_tokens" not in fields:
         fields["pos_embed_tokens"] = _pos_tokens(fields, variant, shapes)
-    config = ViTConfig(**fields)
+    config = _unturned(ViTConfig(**fields), file)
     return with_statements(config, word, _decided(told, config, given))
+
+
+def check_doubts(variant: Variant, shapes: Shapes, given: Given, file: Any) -> None:
+    """Refuses what is also another model's, where a whole config leaves it open.
+
+    Args:
+        variant: Dialect of the tensor names.
+        shapes: The tensors, without prefix.
+        given: What the caller says; a whole config.
+        file: The file, for messages.
+
+    Raises:
+        ConversionError: If something is open that the config does not state.
+    """
+    if given.config is None or not given.unstated:
+        return
+    says = seen(variant, shapes)
+    open_ = unanswered(doubts(variant, says, shapes), given)
+    missing = [name for name in UNSEEN if name in given.unstated and name not in says]
+    if missing or open_:
+        raise _incomplete(missing, open_, variant, shapes, says, file)
+
+
+def _check_blocks(variant: Variant, says: Mapping[str, Any], file: Any) -> None:
+    """Refuses blocks that lack what every block has."""
+    widths = {
+        "embed_dim": "blocks.{i}.norm1.weight",
+        "mlp_dim": "blocks.{i}.mlp.fc2.weight",
+    }
+    lacking = [
+        next(row.sources[0] for row in variant.table.rows if name in row.targets)
+        for field, name in widths.items()
+        if field not in says
+    ]
+    if lacking:
+        name = lacking[0].replace("{i}", "0")
+        raise refusal(
+            f'the names look like {variant.name}\'s, but there is no "{name}"',
+            file=file,
+        )
+
+
+def _missing(
+    fields: Mapping[str, Any], known: Mapping[str, Any], given: Given
+) -> list[str]:
+    """Fields that nobody said and that the outputs depend on."""
+    missing = [name for name in UNSEEN if name not in fields]
+    prefixed = any(fields.get(n) for n in ("class_token", "dist_token", "reg_tokens"))
+    pooled = prefixed and fields.get("global_pool") in MEANS
+    # Whoever states "avg" means the schema's word, the patches; a file's own pooling
+    # leaves open what it sees.
+    stated = "global_pool" in known or "pool_include_prefix" in fields
+    if pooled and not stated:
+        missing.append("pool_include_prefix")
+    if given.preset:
+        missing = [n for n in missing if ViTConfig.model_fields[n].is_required()]
+    missing += [name for name in ("patch_size",) if name not in fields]
+    sized = "img_size" in fields and "patch_size" in fields
+    if sized and "in_chans" not in fields and "spatial_dims" not in fields:
+        missing.append("spatial_dims")
+    if fields["pos_embed"] == "none" and "pos_embed" not in known:
+        missing.append("pos_embed")  # there may be none, or a computed one
+    return missing
+
+
+def _incomplete(
+    missing: list[str],
+    open_: list[Doubt],
+    variant: Variant,
+    shapes: Shapes,
+    says: Mapping[str, Any],
+    file: Any,
+) -> ConversionError:
+    """The refusal of a file that may be more than one model."""
+    issues = [Issue("config", "", found=str(doubt)) for doubt in open_]
+    fields = [*missing, *dict.fromkeys(doubt.field for doubt in open_)]
+    if missing:
+        verb = "is" if len(fields) == 1 else "are"
+        text = (
+            f"the file does not say which model it is: {listed(fields)} {verb} not in "
+            "this file"
+        )
+        issues.append(Issue("config", "", found=text))
+    dialect = load(variant.name.partition("@")[0])
+    rows = (*canonical_shapes(variant, shapes).get("pos_embed", ()), None, None)[1]
+    file_says = FileSays(says, rows, _flat_width(variant, shapes))
+    hint = advice(fields, file_says, dialect.places, variant.architectures)
+    return ConversionError(issues, file=file, hint=hint)
+
+
+def _unturned(config: ViTConfig, file: Any) -> ViTConfig:
+    """The config, if its positions are what the twins can compute."""
+    if config.rope is not None:
+        raise refusal(
+            "rope: rotary positions are in the schema, but cannot be converted yet",
+            file=file,
+            kind="config",
+        )
+    return config
 
 
 def _decided(
@@ -109,7 +211,7 @@ def _decided(
 
 def _check_fields(changes: Mapping[str, Any], file: Any) -> None:
     """Refuses what is no field, before fields that it was meant for are asked for."""
-    fields = list(ViTConfig.model_fields)
+    fields = [*ViTConfig.model_fields, BLOCK]
     for change in changes:
         name = change.partition(".")[0]
         if name not in fields:
@@ -124,25 +226,28 @@ def _flat_channels(
 ) -> None:
     """Channels and number of axes from a flattened patch, once its sides are known."""
     patch, size = fields.get("patch_size"), fields.get("img_size")
-    flat = next(
-        row.sources[0]
-        for row in variant.table.rows
-        if row.targets == ("patch_embed.proj.weight",)
-    )
-    if patch is None or size is None or "in_chans" in fields or flat not in shapes:
+    width = _flat_width(variant, shapes)
+    if patch is None or size is None or "in_chans" in fields or width is None:
         return
-    width = shapes[flat][-1]
     if "spatial_dims" not in fields:
         rows = canonical_shapes(variant, shapes).get("pos_embed", (None, None))[1]
-        fields["spatial_dims"] = _flat_axes(size, patch, width, rows, file)
+        axes = _flat_axes(size, patch, width, rows, file)
+        if axes is None:
+            return  # asked for, with all else that is missing
+        fields["spatial_dims"] = axes
     dims = fields["spatial_dims"]
     area = math.prod((patch,) * dims if isinstance(patch, int) else patch)
     if width % area == 0:
         fields["in_chans"] = width // area
 
 
-def _flat_axes(size: Any, patch: Any, width: int, rows: int | None, file: Any) -> int:
-    """Axes of a flattened patch: those that sizes, width and position rows allow."""
+def _flat_axes(
+    size: Any, patch: Any, width: int, rows: int | None, file: Any
+) -> int | None:
+    """Axes of a flattened patch: those that sizes, width and position rows allow.
+
+    None if two and three are possible.
+    """
     stated = [len(s) for s in (size, patch) if not isinstance(s, int)]
     if stated:
         return stated[0]
@@ -151,21 +256,25 @@ def _flat_axes(size: Any, patch: Any, width: int, rows: int | None, file: Any) -
         for dims in (2, 3)
         if width % patch**dims == 0 and rows in (None, (size // patch) ** dims)
     ]
-    if len(fits) == 1:
-        return fits[0]
-    hint = f"{setting(spatial_dims=2)} or {setting(spatial_dims=3)} says it."
     if not fits:
         table = "" if rows is None else f", with {rows} rows of positions"
-        hint = (
-            f"img_size={size} and patch_size={patch} give neither{table}; state a size "
-            "for each axis."
+        raise refusal(
+            f"flattened patches of {width} values: two axes or three?",
+            file=file,
+            hint=f"img_size={size} and patch_size={patch} give neither{table}; state a "
+            "size for each axis.",
+            kind="config",
         )
-    raise refusal(
-        f"flattened patches of {width} values: two axes or three?",
-        file=file,
-        hint=hint,
-        kind="config",
-    )
+    return fits[0] if len(fits) == 1 else None
+
+
+def _flat_width(variant: Variant, shapes: Shapes) -> int | None:
+    """Values of a patch, where the projection is a matrix on flattened patches."""
+    for row in variant.table.rows:
+        if row.targets == ("patch_embed.proj.weight",) and row.sources[0] in shapes:
+            shape = shapes[row.sources[0]]
+            return shape[-1] if len(shape) == 2 else None
+    return None
 
 
 def _head_width(fields: dict[str, Any], variant: Variant, shapes: Shapes) -> None:

@@ -17,7 +17,8 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
-from converters.dialects import demands, timm
+from converters.dialects import demands, doubts, timm
+from converters.dialects.assumptions import Assumption, Assumptions, asked, assumptions
 from converters.dialects.base import Dialect, Fill, Shapes, Variant, Wrapper, renamed
 from converters.rules import CANONICAL, Table
 from vit_config import ViTConfig
@@ -62,6 +63,13 @@ def _names(gated: bool, chunked: bool) -> dict[str, str]:
     return names
 
 
+_POOLING = asked("the backbone gives every token")
+_DINOV2_ASSUMES = assumptions(
+    "facebookresearch/dinov2 b8931f7, AICONSlab/3DINO 85bd443",
+    activation="gelu; silu where the MLP is gated",
+    epsilon="1e-06",
+    pooling="class token, as its own forward gives it, unless stated",
+)
 _HEAD = "projection head of the self-supervised training"
 _HEADS = dict.fromkeys(("dino_head.", "ibot_head.", *timm.DINO_HEAD), _HEAD)
 
@@ -93,6 +101,7 @@ def _dinov2_variant(gated: bool, chunks: int = 0) -> Variant:
         numbered=(lambda names: _in_chunks(gated, names)) if chunks else None,
         # torch.hub's classifiers: over class token and mean of the patches.
         wrappers=(Wrapper("backbone.", "linear_head", "token_avg"),),
+        assumes=_DINOV2_ASSUMES,
     )
 
 
@@ -159,7 +168,7 @@ def _plain_says(**more: Any) -> Callable[[Shapes], Mapping[str, Any]]:
     def says(shapes: Shapes) -> Mapping[str, Any]:
         pool = "avg" if "fc_norm.weight" in shapes else "token"
         pooled = {"global_pool": pool} if "head.weight" in shapes else {}
-        shared = {"norm_eps": 1e-6, "act_layer": "gelu"}
+        shared = {"norm_eps": 1e-6, "act_layer": "gelu", "pool_include_prefix": False}
         return {**timm.says(shapes), **shared, **pooled, **more}
 
     return says
@@ -209,7 +218,11 @@ def _jepa_holds(dims: int) -> demands.Holds:
 
 
 def _told(
-    name: str, says: Callable[[Shapes], Mapping[str, Any]], holds: demands.Holds
+    name: str,
+    says: Callable[[Shapes], Mapping[str, Any]],
+    holds: demands.Holds,
+    assumes: Assumptions,
+    **more: Any,
 ) -> Variant:
     """Timm's names, and what these models share."""
     return Variant(
@@ -220,7 +233,32 @@ def _told(
         holds=holds,
         around=_HEADS,
         told=True,
+        assumes=assumes,
+        **more,
     )
+
+
+def _assumed(code: str, pooling: Assumption | str, **more: Any) -> Assumptions:
+    return assumptions(
+        f"facebookresearch/{code}",
+        activation="gelu",
+        epsilon="1e-06",
+        pooling=pooling,
+        **more,
+    )
+
+
+_HEADED = Assumption(
+    "class token, or with fc_norm the mean of the patches",
+    "tensors or asked",
+    "asked without a head",
+)
+_ROPE_VIT = Assumption(
+    "none", "asked", "RoPE-ViT with a position table has DeiT-3's names"
+)
+_V_JEPA_2 = Assumption(
+    "none", "asked", "V-JEPA 2 has V-JEPA's names, and a table that it does not read"
+)
 
 
 _JEPA = {"pos_embed": "sincos", "class_token": False, "global_pool": "none"}
@@ -246,6 +284,9 @@ FACEBOOK = Dialect(
                 "act_layer": "gelu",
             },
             holds=_deit3_holds,
+            assumes=_assumed("deit 7e160fe", asked(), rotary=_ROPE_VIT),
+            doubts=doubts.of_deit3,
+            architectures=True,
         ),
         Variant(
             "facebook@mae",
@@ -261,19 +302,38 @@ FACEBOOK = Dialect(
             output={"global_pool": "token"},
             drops=_drops,
             beside={"decoder_": _DECODER},
+            assumes=_assumed("mae efb2a80", _POOLING),
             # MAE's own class has the decoder, too; `facebook@vit` is its encoder's.
             export=False,
         ),
-        _told("vit", _plain_says(pos_resize="bicubic"), _plain_holds),
-        _told("dino", _plain_says(pos_resize="bicubic_offset"), _plain_holds),
-        _told("ijepa", _plain_says(pos_resize="bicubic", **_JEPA), _jepa_holds(2)),
+        _told(
+            "vit",
+            _plain_says(pos_resize="bicubic"),
+            _plain_holds,
+            _assumed("deit 7e160fe, mae efb2a80", _HEADED),
+        ),
+        _told(
+            "dino",
+            _plain_says(pos_resize="bicubic_offset"),
+            _plain_holds,
+            _assumed("dino 7c446df", _HEADED),
+        ),
+        _told(
+            "ijepa",
+            _plain_says(pos_resize="bicubic", **_JEPA),
+            _jepa_holds(2),
+            _assumed("ijepa 52c1ae9", "none: every token"),
+        ),
         _told(
             "vjepa",
             _plain_says(pos_resize="bilinear", spatial_dims=3, **_JEPA),
             _jepa_holds(3),
+            _assumed("jepa 51c59d5", "none: every token", rotary=_V_JEPA_2),
+            doubts=doubts.of_v_jepa,
         ),
     ),
     generated=_generated,
+    places=timm.PLACES,
 )
 
 DIALECTS = (FACEBOOK,)

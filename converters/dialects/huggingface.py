@@ -28,6 +28,12 @@ HUGGINGFACE = Dialect(
         *huggingface_tf.VARIANTS,
     ),
     config="huggingface",
+    places={
+        "num_heads": "num_attention_heads of config.json",
+        "img_size": "image_size of config.json",
+        "norm_eps": "layer_norm_eps of config.json",
+        "act_layer": "hidden_act of config.json",
+    },
 )
 
 DIALECTS = (HUGGINGFACE,)

@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from converters.dialects import demands
+from converters.dialects import demands, doubts
+from converters.dialects.assumptions import Assumption
 from converters.dialects.base import Fill, Shapes, Variant, Wrapper, renamed
 from converters.dialects.huggingface_vit import (
     HEAD,
     PATCHES,
     POSITIONS,
+    UNPOOLED,
     Modules,
+    assumed,
     embeddings,
     in_memory,
     on_disk,
@@ -25,6 +28,9 @@ from vit_config import ViTConfig
 
 LIBRARY = "Hugging Face's Dinov2"
 _MASK = "token for masked patches, read in pre-training only"
+_WINDOWS = Assumption(
+    "all tokens, no cap", "asked", "RF-DETR's backbone has these names and windows"
+)
 
 
 def _gated(config: ViTConfig) -> bool:
@@ -110,6 +116,7 @@ def _variant(name: str, prefix: str, registers: bool | None, memory: bool) -> Va
             "distilled": False,
             "representation_size": None,
             "global_pool": pool,
+            "pool_include_prefix": False,
         }
         return {**found, **({"act_layer": "silu"} if gated else {})}
 
@@ -150,6 +157,11 @@ def _variant(name: str, prefix: str, registers: bool | None, memory: bool) -> Va
             demands.pooled_by(LIBRARY, "token_avg", "none"),
             holds,
         ),
+        assumes=assumed(
+            "class token and mean of the patches" if headed else UNPOOLED,
+            attention=None if headed else _WINDOWS,
+        ),
+        doubts=doubts.nothing if headed else doubts.of_dinov2,
     )
 
 

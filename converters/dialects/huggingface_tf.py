@@ -11,11 +11,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from converters.dialects.assumptions import asked
 from converters.dialects.base import Names, Shapes, Variant, renamed
 from converters.dialects.huggingface_vit import (
     HEAD,
     POOLER,
     TEACHER,
+    assumed,
     embeddings,
     on_disk,
 )
@@ -84,6 +86,9 @@ def _variant(
         says=says,
         drops=drops,
         export=False,
+        assumes=assumed(
+            asked("a model without a head gives every token") if bare else "class token"
+        ),
     )
 
 

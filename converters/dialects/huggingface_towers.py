@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from converters.dialects import demands
+from converters.dialects import demands, doubts
+from converters.dialects.assumptions import Assumption
 from converters.dialects.base import Fill, Names, Shapes, Variant, renamed
+from converters.dialects.huggingface_vit import UNPOOLED, assumed
 from converters.errors import refusal
 from converters.rules import Row, Table, joined
 from vit_config import ViTConfig
@@ -138,7 +140,8 @@ def _clip(name: str, prefix: str, head: str) -> Variant:
             "representation_size": None,
         }
         if classifier:
-            return {**found, "global_pool": "avg", "final_norm": False}
+            pooled = {"global_pool": "avg", "pool_include_prefix": False}
+            return {**found, **pooled, "final_norm": False}
         return {
             **found,
             "global_pool": "token",
@@ -165,7 +168,15 @@ def _clip(name: str, prefix: str, head: str) -> Variant:
         beside=_AROUND if prefix else {},
         around={} if prefix else _AROUND,
         fills=fills,
+        assumes=assumed("mean of the patches" if classifier else "class token"),
     )
+
+
+_PADDLE = Assumption(
+    "none",
+    "tensors or asked",
+    "asked without a head: PaddleOCR-VL's encoder has the names of such a tower",
+)
 
 
 def _siglip_holds(headed: bool) -> demands.Holds:
@@ -244,6 +255,11 @@ def _siglip(name: str, prefix: str, head: str) -> Variant:
         beside=_AROUND if prefix else {},
         around={} if prefix else _AROUND,
         fills=fills,
+        assumes=assumed(
+            "mean of the patches" if head else f"attention pooling, or {UNPOOLED}",
+            rotary=None if head else _PADDLE,
+        ),
+        doubts=doubts.of_siglip,
     )
 
 

@@ -12,7 +12,14 @@ from typing import Any
 
 from converters.dialects import demands, positions
 from converters.dialects.base import Shapes, Variant, renamed
-from converters.dialects.huggingface_vit import PATCHES, Modules, on_disk
+from converters.dialects.huggingface_vit import (
+    PATCHES,
+    UNPOOLED,
+    Modules,
+    assumed,
+    on_disk,
+)
+from converters.errors import refusal
 from converters.rules import ZERO, Row, Table
 from vit_config import ViTConfig
 
@@ -59,6 +66,13 @@ def _variant(name: str, prefix: str, kind: str) -> Variant:
     biased = kind != UNBIASED
 
     def says(shapes: Shapes) -> Mapping[str, Any]:
+        if headed and "fc_norm.weight" not in shapes:
+            raise refusal(
+                "a VideoMAE classifier without mean pooling reads the first patch "
+                "alone",
+                hint="No model of this library does that.",
+                kind="config",
+            )
         found = {
             "spatial_dims": 3,
             "class_token": False,
@@ -113,6 +127,7 @@ def _variant(name: str, prefix: str, kind: str) -> Variant:
             ),
         ),
         around={} if headed else {**_BESIDE, "mask_token": _DECODER},
+        assumes=assumed("mean of the patches" if headed else UNPOOLED),
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from converters.dialects import demands
+from converters.dialects.assumptions import Assumption, Assumptions, asked, assumptions
 from converters.dialects.base import Names, Shapes, Variant, Wrapper, renamed
 from converters.rules import Table
 from vit_config import ViTConfig
@@ -19,6 +20,21 @@ PATCHES = "embeddings.patch_embeddings.projection"
 POSITIONS = "embeddings.position_embeddings"
 
 Modules = dict[str, Names]
+CODE = "transformers 4.57 and 5.23"
+
+
+def assumed(pooling: Assumption | str, **more: Any) -> Assumptions:
+    """What every class takes from its config, and what its code decides."""
+    return assumptions(
+        CODE,
+        activation=asked("hidden_act of the config"),
+        epsilon=asked("layer_norm_eps of the config"),
+        pooling=pooling,
+        **more,
+    )
+
+
+UNPOOLED = "none: every token"
 
 
 def embeddings(prefix: str) -> Modules:
@@ -164,6 +180,7 @@ def _bare(name: str, body: Modules) -> Variant:
         ),
         around=_DECODER,
         wrappers=_WRAPPERS,
+        assumes=assumed(asked("a model without a head gives every token")),
     )
 
 
@@ -206,6 +223,7 @@ def _headed(
         drops=drops(prefix, bare=False),
         holds=_head_holds(tokens, dims, pool),
         export=export,
+        assumes=assumed("class token" if pool == "token" else "mean of the patches"),
     )
 
 

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from converters.dialects import demands
+from converters.dialects.assumptions import assumptions
 from converters.dialects.base import Dialect, Shapes, Variant
 from converters.dialects.positions import computed_by, simple_vit
 from converters.rules import Condition, Row, Table
@@ -176,6 +177,12 @@ def _covers(positions: str) -> demands.Holds:
 
 _OPTIMIZER = "state of the training"
 _BESIDE: dict[str, Any] = {
+    "assumes": assumptions(
+        "google-research/vision_transformer and big_vision",
+        activation="gelu_tanh",
+        epsilon="1e-06",
+        pooling="class token, MAP head, or the mean where there is neither",
+    ),
     "outside": {"opt/": _OPTIMIZER, "chrono/": _OPTIMIZER, "state/": _OPTIMIZER},
     "around": {"txt/": "text tower: only the image tower is taken"},
     "alone": {

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from converters.dialects import demands
+from converters.dialects.assumptions import asked, assumptions
 from converters.dialects.base import Dialect, Shapes, Variant
 from converters.rules import Condition, Row, Table
 from vit_config import ViTConfig
@@ -159,6 +160,12 @@ def holds(config: ViTConfig) -> list[str]:
     return lines
 
 
+def follows(known: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`pooling="gap"` is the mean of all tokens, the class token among them."""
+    mean = known.get("global_pool") == "avg"
+    return {"pool_include_prefix": bool(mean and known.get("class_token"))}
+
+
 KERAS_HUB = Dialect(
     "keras_hub",
     LIBRARY,
@@ -173,6 +180,13 @@ KERAS_HUB = Dialect(
                 }
             ),
             says=says,
+            follows=follows,
+            assumes=assumptions(
+                "keras-hub 0.32.0",
+                activation="gelu",
+                epsilon=asked("layer_norm_epsilon of the config"),
+                pooling=asked("of the config"),
+            ),
             holds=demands.both(
                 demands.spatial(LIBRARY, 2),
                 _PLAIN,

@@ -14,6 +14,7 @@ from importlib.resources import files
 from typing import Any
 
 from converters import dialects, live
+from converters.dialects.assumptions import TOPICS
 from converters.dialects.base import Variant
 from converters.folders import LIBRARIES
 from vit_config.dialects import DIALECTS as CONFIGS
@@ -153,6 +154,42 @@ def text(rows: Iterable[Listed]) -> str:
             lines += [f"  {'':<16} {part}" for part in parts[1:]]
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
+
+
+def assumptions_page() -> str:
+    """What every variant takes for granted that leaves no tensor, as Markdown."""
+    lines = [ASSUMPTIONS]
+    for name in dialects.NAMES:
+        dialect = dialects.load(name)
+        alike: dict[tuple[str, ...], list[str]] = {}
+        for variant in dialect.variants:
+            cells = tuple(str(variant.assumes[topic]) for topic in TOPICS)
+            alike.setdefault(cells, []).append(_short(variant))
+        lines += [f"\n## {name}\n", dialect.library + "."]
+        for cells, names in alike.items():
+            if len(alike) > 1:
+                lines.append(f"\n{grouped(names)}:")
+            words = (TOPICS[topic][0] for topic in TOPICS)
+            lines.append("\n| | assumed, and what proves it |\n| --- | --- |")
+            lines += [f"| {w} | {c} |" for w, c in zip(words, cells, strict=True)]
+    return "\n".join(lines) + "\n"
+
+
+ASSUMPTIONS = """\
+# What leaves no tensor
+
+Epsilon, activation, rotary positions, the place of a norm, windows: outputs depend on
+them, and no tensor holds them. This page lists, for every dialect, what is assumed and
+what proves it:
+
+- *tensors*: names and shapes of the file;
+- *code*: the library's code in the versions named, where all its models agree;
+- *asked*: nothing does. The library's own config, a preset or `--set` has to say it,
+  and a conversion is refused until then. `--set rope=null` states that queries and keys
+  are not turned; `--set block=plain`, that norms come before attention and MLP and that
+  every token attends to every other.
+
+`tools/make_pages.py` makes this page from the dialects themselves."""
 
 
 def grouped(names: Iterable[str]) -> str:

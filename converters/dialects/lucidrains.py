@@ -178,6 +178,12 @@ LUCIDRAINS = Dialect(
         *lucidrains_older.VARIANTS,
     ),
     config="lucidrains",
+    places={
+        "num_heads": "model.transformer.layers[0][0].heads",
+        "img_size": "the argument image_size",
+        "patch_size": "the argument patch_size",
+        "global_pool": "model.pool",
+    },
 )
 
 DIALECTS = (LUCIDRAINS,)

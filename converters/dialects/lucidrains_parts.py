@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from converters.dialects import demands
+from converters.dialects.assumptions import Assumption, assumptions
 from converters.dialects.base import Names, Shapes, Variant
 from converters.rules import Condition, Row, Table
 from vit_config import ViTConfig
@@ -34,6 +35,12 @@ HEADED = {
     "global_pool": ("token", "avg"),
     "pool_include_prefix": ...,
 }
+POOLING = Assumption(
+    "class token or mean; the mean of ViT up to 1.15 and of vit_3d has the class token "
+    "in it",
+    "tensors or asked",
+    "asked where there is a class token whatever the pooling",
+)
 _AXES = frozenset("xyz")
 
 
@@ -161,6 +168,12 @@ def variant(
         frozenset(absent),
         says=says,
         holds=demands.both(*holds, one_head),
+        assumes=assumptions(
+            "vit-pytorch 0.40 to 1.26",
+            activation="gelu",
+            epsilon="1e-05",
+            pooling=POOLING,
+        ),
         **more,
     )
 

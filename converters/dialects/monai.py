@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from converters.dialects.assumptions import assumptions
 from converters.dialects.base import Dialect, Fill, Shapes, Variant, renamed
 from converters.errors import refusal
 from converters.rules import Row, Table
@@ -191,6 +192,13 @@ _AUTOENCODER = "decoder of ViTAutoEnc: only the encoder is taken"
 _BESIDE = {"conv3d_transpose.": _AUTOENCODER, "conv3d_transpose_1.": _AUTOENCODER}
 _MASKED = "decoder of the masked autoencoder: only the encoder is taken"
 
+_ASSUMES = assumptions(
+    "MONAI 0.6 to 1.6",
+    activation="gelu",
+    epsilon="1e-05",
+    pooling="class token with a head, else none",
+)
+
 # release: names only it has, names it lacks, what an export fills in, what it holds
 _RELEASES: dict[str, tuple[set[str], set[str], Any, Any]] = {
     "1.6": ({NORM_CROSS}, {CROSS, OLD_CLASS, MASK}, _fill_norm, _holds),
@@ -217,6 +225,7 @@ def _variant(release: str, patches: str) -> Variant:
         holds=holds,
         beside=_BESIDE,
         around=_AROUND,
+        assumes=_ASSUMES,
     )
 
 
@@ -231,6 +240,7 @@ def _masked(patches: str) -> Variant:
         drops=_drops,
         beside={MASK: "token for masked patches", "decoder_": _MASKED},
         export=False,
+        assumes=_ASSUMES,
     )
 
 
@@ -243,6 +253,11 @@ MONAI = Dialect(
     ),
     config="monai",
     layout="conv",
+    places={
+        "num_heads": "model.blocks[0].attn.num_heads",
+        "img_size": "the argument img_size",
+        "patch_size": "the argument patch_size",
+    },
 )
 
 DIALECTS = (MONAI,)

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from converters.dialects import demands, timm
+from converters.dialects import demands, doubts, timm
+from converters.dialects.assumptions import Assumption, asked, assumptions
 from converters.dialects.base import Dialect, Shapes, Variant, renamed
 from converters.rules import Row, Table
 from vit_config import ViTConfig
@@ -75,6 +76,7 @@ _CLIPA: dict[str, Any] = {
     "final_norm": False,
     "fc_norm": True,
     "global_pool": "avg",
+    "pool_include_prefix": False,
 }
 
 
@@ -129,6 +131,27 @@ def _trunk_holds(config: ViTConfig) -> Iterator[str]:
         yield "dist_token, head_act: open_clip's towers have neither"
 
 
+CODE = "openai/CLIP and the models of open_clip 3.3.0"
+_ASSUMES = assumptions(
+    CODE,
+    rotary=Assumption(
+        "none",
+        "tensors or asked",
+        "asked without ln_post or proj: Meta's PE-Lang and PE-Spatial",
+    ),
+    activation=asked("quick GELU in OpenAI's, DFN's and MetaCLIP's models"),
+    epsilon="1e-05",
+    pooling="class token",
+)
+_CLIPA_ASSUMES = assumptions(
+    "the CLIPA models of open_clip 3.3.0",
+    activation=asked("GELU in open_clip's configs"),
+    epsilon="1e-05",
+    pooling="mean of the patches",
+)
+_RESBLOCK = "model.visual.transformer.resblocks[0]"
+
+
 def _own_head_holds(config: ViTConfig) -> Iterator[str]:
     yield from timm.holds(config)
     if config.dist_token or config.head_act or not config.num_classes:
@@ -164,6 +187,8 @@ OPENAI_CLIP = Dialect(
                 demands.pooled_by(LIBRARY, "token", "token"),
             ),
             around=_AROUND,
+            assumes=_ASSUMES,
+            doubts=doubts.of_clip,
         ),
         # CLIPA: mean of the patches, then the norm; no tensor says which comes first.
         Variant(
@@ -193,6 +218,7 @@ OPENAI_CLIP = Dialect(
             ),
             around=_AROUND,
             told=True,
+            assumes=_CLIPA_ASSUMES,
         ),
         Variant(
             "openai_clip@timm",
@@ -202,6 +228,8 @@ OPENAI_CLIP = Dialect(
             says=lambda shapes: {"distilled": False, "representation_size": None},
             holds=_trunk_holds,
             around=_AROUND,
+            assumes=timm.ASSUMES,
+            doubts=lambda says, shapes: doubts.of_timm(says, shapes, TRUNK),
         ),
         # The tower's own head is the projection.
         Variant(
@@ -212,9 +240,17 @@ OPENAI_CLIP = Dialect(
             says=lambda shapes: {"distilled": False, "representation_size": None},
             holds=_own_head_holds,
             around=_AROUND,
+            assumes=timm.ASSUMES,
+            doubts=lambda says, shapes: doubts.of_timm(says, shapes, TRUNK),
         ),
     ),
     config="openai_clip",
+    places={
+        "num_heads": f"{_RESBLOCK}.attn.num_heads",
+        "img_size": "model.visual.image_size",
+        "act_layer": f"{_RESBLOCK}.mlp.gelu",
+        "norm_eps": f"{_RESBLOCK}.ln_1.eps",
+    },
 )
 
 DIALECTS = (OPENAI_CLIP,)

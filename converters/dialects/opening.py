@@ -31,6 +31,7 @@ from converters.dialects.asked import (
 )
 from converters.dialects.by_tensors import by_tensors
 from converters.dialects.choice import Choice, choice_of, has_extras, with_extras
+from converters.dialects.derive import check_doubts
 from converters.dialects.dropping import matching
 from converters.dialects.folders import INDEX, Edit, both_problem, library_folder
 from converters.dialects.given import Given
@@ -252,7 +253,7 @@ def _own(path: Path, asked: Asked) -> Reader:
     with reader:
         config = reader.config
         if given.whole() is None:
-            config = config.replace(**given.changes)
+            config = config.replace(**given.fields)
     return open_reader(path, _stated(config, given, reader))
 
 
@@ -295,6 +296,10 @@ def _read_raw(raw: RawFile, asked: Asked) -> Reader:
         fits = matches(raw.tensors)
         plain = not fits or (_timm(fits) and not has_extras(fits[0], raw))
         if raw.format == "safetensors" and plain:
+            if len(fits) == 1:
+                given = given_config(asked, fits[0].dialect)
+                known = {name: info.shape for name, info in raw.tensors.items()}
+                check_doubts(fits[0].variant, known, given, raw.path)
             return _canonical(raw, asked)
     left_out = matching(asked.drop, raw.tensors, raw.path)
     match = recognise(raw.tensors, asked.dialect, asked.prefix, raw.path, left_out)
@@ -331,7 +336,7 @@ def _canonical(raw: RawFile, asked: Asked) -> Reader:
     given = given_config(asked, None)
     whole = given.whole()
     if whole is None and own is not None and given.changes:
-        whole = own.replace(**given.changes)
+        whole = own.replace(**given.fields)
     if whole is not None:
         whole = _stated(whole, given, raw)
     if isinstance(raw, MergedFile):
@@ -355,6 +360,6 @@ def open_weights(path: Path, config: ViTConfig | None = None) -> Reader:
 
 def _same(path: Path, own: ViTConfig, given: Given) -> Given:
     """The file's own config, with single fields that are no part of the model."""
-    changed = own.replace(**given.changes)
+    changed = own.replace(**given.fields)
     merge_configs(path, own, given.whole() or changed)
     return Given(own, None, given.changes, origin="")

@@ -18,7 +18,7 @@ _OTHERS = (
     ("swinViT.", "Swin UNETR"),
     ("rel_pos_h", "SAM's image encoder: windows and relative positions"),
     ("rel_pos_d", "SAM-Med3D: windows and relative positions"),
-    (".lambda_1", "BEiT or Data2Vec: relative positions"),
+    (".lambda_1", "BEiT, Data2Vec or InternViT: relative positions or other names"),
     (
         "relative_position_bias_table",
         "a network with relative position bias (Swin, BEiT)",
@@ -28,6 +28,13 @@ _OTHERS = (
     ("down_projection.proj", "Primus or EVA of nnU-Net"),
     ("rope_embed.periods", "DINOv3: rotary positions"),
     ("embeddings.patch_embeddings.weight", "DINOv3: rotary positions"),
+    ("attn_pool.probe", "Meta's Perception Encoder: rotary positions"),
+    ("packing_position_embedding", "PaddleOCR-VL's encoder: rotary positions"),
+    ("rope.periods", "SPECTRE: rotary positions"),
+    ("rope.freqs", "EVA-02 or RoPE-ViT: rotary positions"),
+    ("freqs_cis", "a ViT with rotary positions"),
+    ("rotary_emb.", "a ViT with rotary positions"),
+    ("audio_spectrogram_transformer.", "AST: patches that overlap"),
     ("predictor.embeddings.mask_tokens", "V-JEPA 2: rotary positions"),
     ("attn_pool_quer", "NaViT: images of several sizes in one sequence"),
     ("temporal_attention.", "TimeSformer: attention over time and space apart"),
@@ -42,6 +49,11 @@ _OTHERS = (
     ("embeds.pos_embed", "timm's NaFlexViT"),
     ("blocks.0.in_proj.weight", "a ViT with parallel blocks"),
     ("encoder.layer.0.attention.qkv.", "ViTDet"),
+)
+_BESIDE = (
+    # part of a name beside the model that was chosen, and what that makes it
+    ("backbone.projector.", "RF-DETR's backbone: attention in windows"),
+    ("backbone.0.projector.", "RF-DETR's backbone: attention in windows"),
 )
 _LAST = (
     # what a plain ViT may have, too, but not a file that no dialect fits
@@ -103,9 +115,9 @@ def recognise(
     if len(found) > 1:
         found = [m for m in found if m.proof.isdisjoint(dropped)] or found
     if len(found) == 1:
-        family = _family(names, found[0].prefix, _OTHERS)
+        family = _family(names, found[0].prefix, _OTHERS) or _family(names, "", _BESIDE)
         if family:
-            raise refusal(family, file=file, hint=_known())
+            raise refusal(family, file=file, hint=_NO_WAY)
         return found[0]
     if found:
         listed = "; ".join(str(match) for match in found[:6])
@@ -115,6 +127,9 @@ def recognise(
             file=file,
             hint=f"Say which one: {' or '.join(_choices(found))}",
         )
+    family = _family(names, "", (*_OTHERS, *_LAST))
+    if family:
+        raise refusal(family, file=file, hint=_NO_WAY)
     raise refusal(
         _why_none(names, spec, prefix),
         file=file,
@@ -143,6 +158,9 @@ def _choices(found: Sequence[Match]) -> list[str]:
     if len(prefixes) == 1:
         return [options(from_dialect=match.variant.name) for match in found[:6]]
     return [options(prefix=prefix) for prefix in list(prefixes)[:6]]
+
+
+_NO_WAY = "Only plain pre-norm ViTs with LayerNorm and added positions are converted."
 
 
 def _known() -> str:
@@ -224,9 +242,6 @@ def _family(
 
 
 def _why_none(names: Collection[str], spec: str | None, prefix: str | None) -> str:
-    family = _family(names, "", (*_OTHERS, *_LAST))
-    if family:
-        return family
     where = "" if prefix is None else f' behind "{printable(prefix)}"'
     if spec is None:
         return f"the names{where} are those of no dialect known here"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from converters.dialects.given import Given
+from converters.dialects.given import BLOCK, PLAIN_BLOCK, Given
 from converters.wording import field_value
 from vit_config import SourceConfig, Statement, ViTConfig
 
@@ -65,7 +65,7 @@ def with_statements(
     """
     if own is None and not given.origin:
         own = given.config
-    values = dict(leaves(config.to_dict()))
+    values = {**dict(leaves(config.to_dict())), BLOCK: PLAIN_BLOCK}
     known = dict(leaves(own.to_dict())) if own is not None else {}
     stated = {one.field: one for one in _before(config, own)}
     for name, origin in _named(given, values):
@@ -101,7 +101,8 @@ def _named(given: Given, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]
     elif given.preset is not None:
         whole = f"preset {given.preset}"
     if whole:
-        yield from ((n, whole) for n in values if not n.startswith("source."))
+        own = (n for n in values if n != BLOCK and not n.startswith("source."))
+        yield from ((name, whole) for name in own)
     for change in given.changes:
         for name in values:
             inside = name == change or name.startswith(f"{change}.")

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from converters.dialects import doubts
+from converters.dialects.assumptions import Assumption, asked, assumptions
 from converters.dialects.base import Dialect, Shapes, Variant, renamed
 from converters.rules import CANONICAL, Row, Table
 from vit_config import ViTConfig
@@ -83,6 +85,38 @@ def says(shapes: Shapes) -> Mapping[str, Any]:
     return {"distilled": "dist_token" in shapes, "representation_size": None}
 
 
+CODE = "timm 1.0.31"
+PLACES = {
+    "num_heads": "model.blocks[0].attn.num_heads",
+    "img_size": "model.patch_embed.img_size",
+    "norm_eps": "model.blocks[0].norm1.eps",
+    "act_layer": "model.blocks[0].mlp.act",
+    "global_pool": "model.global_pool",
+    "pool_include_prefix": "model.pool_include_prefix",
+    "rope": "model.rope",
+    "block": "type(model.blocks[0])",
+}
+"""Where a model of timm has what its state dict does not say."""
+
+ASSUMES = assumptions(
+    CODE,
+    rotary=Assumption(
+        "none",
+        "tensors or asked",
+        "asked without a position table, with norm_pre beside attn_pool or without a "
+        "final norm (Perception Encoder), without class token and final norm "
+        "(Qwen3-VL), and for volumes without class token (V-JEPA 2)",
+    ),
+    norms=Assumption(
+        "before attention and MLP",
+        "tensors or asked",
+        "asked where the file's order or the names of vit_*_rpn_* say otherwise",
+    ),
+    activation=asked("vit_*_clip_* and vit_*_clip_quickgelu_* have the same files"),
+    epsilon=asked(),
+    pooling=asked("attn_pool alone shows itself; prefix tokens in a mean do not"),
+)
+
 _SPLIT = ("blocks.0.mlp.fc1_g.weight", "blocks.0.mlp.fc1_x.weight")
 _OTHERS = frozenset(
     {
@@ -114,6 +148,9 @@ TIMM = Dialect(
             says=says,
             holds=holds,
             around=_AROUND,
+            assumes=ASSUMES,
+            doubts=doubts.of_timm,
+            architectures=True,
         ),
         Variant(
             "timm@swiglu",
@@ -122,9 +159,13 @@ TIMM = Dialect(
             _OTHERS - set(_SPLIT),
             says=says,
             holds=holds,
+            assumes=ASSUMES,
+            doubts=doubts.of_timm,
+            architectures=True,
         ),
     ),
     config="timm",
+    places=PLACES,
 )
 
 DIALECTS = (TIMM,)

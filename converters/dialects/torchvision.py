@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from converters.dialects import demands
+from converters.dialects.assumptions import assumptions
 from converters.dialects.base import Dialect, Shapes, Variant, renamed
 from converters.rules import Table
 from vit_config import ViTConfig
@@ -76,6 +77,14 @@ def _says(shapes: Shapes) -> Mapping[str, Any]:
     }
 
 
+_ASSUMES = assumptions(
+    "torchvision 0.12 to 0.29",
+    activation="gelu",
+    epsilon="1e-06",
+    pooling="class token",
+)
+
+
 def _variant(name: str, fc1: str, fc2: str, export: bool) -> Variant:
     return Variant(
         name,
@@ -84,6 +93,7 @@ def _variant(name: str, fc1: str, fc2: str, export: bool) -> Variant:
         says=_says,
         holds=_holds,
         export=export,
+        assumes=_ASSUMES,
     )
 
 
@@ -95,6 +105,10 @@ TORCHVISION = Dialect(
         _variant("torchvision@0.12", "mlp.linear_1", "mlp.linear_2", export=False),
     ),
     config="torchvision",
+    places={
+        "num_heads": "model.encoder.layers[0].num_heads",
+        "img_size": "model.image_size",
+    },
 )
 
 DIALECTS = (TORCHVISION,)

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from converters.dialects import demands, positions
+from converters.dialects import demands, positions, timm
+from converters.dialects.assumptions import assumptions
 from converters.dialects.base import Dialect, Names, Shapes, Variant, renamed
 from converters.errors import refusal
 from converters.rules import ZERO, Row, Table
@@ -143,8 +144,15 @@ VIDEOMAE = Dialect(
                 "encoder_to_decoder.": _DECODER,
                 "mask_token": _DECODER,
             },
+            assumes=assumptions(
+                "MCG-NJU/VideoMAE 14ef8d8",
+                activation="gelu",
+                epsilon="1e-06",
+                pooling="none, or with fc_norm the mean of the patches",
+            ),
         ),
     ),
+    places=timm.PLACES,
 )
 
 DIALECTS = (VIDEOMAE,)

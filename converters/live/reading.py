@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from converters.dialects.base import Shapes, Variant
-from converters.dialects.given import Given
+from converters.dialects.given import BLOCK, PLAIN_BLOCK, Given
 from converters.dialects.reading import DialectReader
 from converters.dialects.recognise import recognise
 from converters.engine import Array, TensorInfo, np_dtype
@@ -102,10 +102,10 @@ def reader(walk: Walk, found: Found, asked: Asked) -> DialectReader:
         own = found.config.replace(**found.fields)
         given = Given(own, None, asked.changes, origin="")
     else:
-        changes = {**asked.changes, **found.fields}
-        given = Given(
-            asked_config(asked), asked.preset, changes, "config", own=found.fields
-        )
+        # The classes are known: their blocks are plain, their positions in a table.
+        fields = {"rope": None, BLOCK: PLAIN_BLOCK, **found.fields}
+        changes = {**asked.changes, **fields}
+        given = Given(asked_config(asked), asked.preset, changes, own=fields)
     return DialectReader.opened(state, match, given)
 
 

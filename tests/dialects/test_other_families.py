@@ -51,9 +51,12 @@ def test_no_positions_are_not_taken_for_granted() -> None:
         "act_layer": "gelu",
         "global_pool": "token",
     }
-    with pytest.raises(ConversionError, match="pos_embed is not in this file"):
+    with pytest.raises(ConversionError, match="pos_embed and rope are not in"):
         complete(match.variant, shapes, Given(changes=given), "file")
-    told = Given(changes={**given, "pos_embed": "none"})
+    half = Given(changes={**given, "pos_embed": "none"})
+    with pytest.raises(ConversionError, match="rope"):
+        complete(match.variant, shapes, half, "file")
+    told = Given(changes={**given, "pos_embed": "none", "rope": None})
     assert complete(match.variant, shapes, told, "file").pos_embed == "none"
 
 

@@ -9,9 +9,11 @@ from hypothesis import given, settings, strategies as st
 from converters.dialects import NAMES, find, load
 from converters.dialects.base import renamed
 from converters.dialects.derive import complete
+from converters.dialects.doubts import doubts
 from converters.dialects.given import Given
 from converters.dialects.reading import Foreign
 from converters.dialects.recognise import matches
+from converters.dialects.seen import seen
 from converters.engine import MemorySource, Pipe
 from converters.errors import ConversionError
 from converters.rules import CANONICAL, ZERO, Row, Table, TableError
@@ -196,6 +198,11 @@ def test_file_says_all_but_what_it_cannot(variant, config):
         "patch_size",
     )
     fields = {name: getattr(config, name) for name in names}
+    answers = {"rope": None, "block": "plain"}
+    says = seen(variant, shapes)
+    fields |= {
+        doubt.field: answers[doubt.field] for doubt in doubts(variant, says, shapes)
+    }
     found = complete(variant, shapes, Given(changes=fields), "file")
     wanted = config.architecture()
     assert found.num_pos_tokens == config.num_pos_tokens

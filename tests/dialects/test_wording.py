@@ -28,13 +28,13 @@ def test_flat_patches_of_an_image_are_asked_for_in_2d(tmp_path):
     source, _, _ = library_file("lucidrains_vit", tmp_path)
     text = told(source, tmp_path / "a.keras")
     assert "num_heads, img_size and patch_size are not in this file" in text
-    assert "'img_size=[224,224]'" in text and "'patch_size=[16,16]'" in text
+    assert "'img_size=[N,N]'" in text and "'patch_size=[N,N]'" in text
 
 
 def test_flat_patches_of_a_volume_are_asked_for_in_3d(tmp_path):
     source, _, _ = library_file("lucidrains_vit_3d", tmp_path)
     text = told(source, tmp_path / "a.keras", "--from", "lucidrains@vit_3d")
-    assert "'img_size=[96,96,96]'" in text and "'patch_size=[16,16,16]'" in text
+    assert "'img_size=[N,N,N]'" in text and "'patch_size=[N,N,N]'" in text
 
 
 def test_suffixes_that_are_read_are_more_than_those_written(tmp_path):

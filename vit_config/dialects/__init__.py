@@ -50,7 +50,8 @@ def from_dialect(dialect: str, fields: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(fields, Mapping):
         kind = type(fields).__name__
         raise ConfigError([f"fields: found a {kind}; a mapping of names"], dialect)
-    found = _READERS[dialect](fields)
+    # None of the classes that are read has rotary positions.
+    found = {"rope": None, **_READERS[dialect](fields)}
     return _cropped(found) if dialect in _CROPPING else found
 
 

@@ -84,6 +84,13 @@ def names() -> tuple[str, ...]:
     return tuple(table()["models"])
 
 
+def is_architecture(name: str) -> bool:
+    """Whether timm has an architecture of that name, a plain ViT or another model."""
+    return name in table()["models"] or any(
+        name in others.split() for others in table()["others"].values()
+    )
+
+
 def tags(name: str) -> tuple[str, ...]:
     """The tags of an architecture, timm's default first."""
     return tuple(table()["models"][name]["tags"])
