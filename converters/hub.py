@@ -42,7 +42,9 @@ _ID = re.compile(
     r"(?:@(?P<revision>refs/pr/\d+|\w[^/@]*))?"
     r"(?:/(?P<file>[^@]+))?"
 )
-_SHARD = re.compile(r"(model-\d{5}-of-\d{5}\.safetensors|pytorch_model-.*\.bin)")
+_SHARD = re.compile(
+    r"model-\d{5}-of-\d{5}\.safetensors|(pytorch|flax)_model-.*\.(bin|msgpack)"
+)
 _SUFFIXES = (*FORMATS, *TORCH)
 _OFF = {"", "0", "FALSE", "NO", "OFF"}
 

@@ -35,6 +35,7 @@ TORCH_INDEX = "pytorch_model.bin.index.json"
 WEIGHTS = (
     *(FOLDER_WEIGHTS, INDEX, "pytorch_model.bin", TORCH_INDEX),
     *("pytorch_model.pth", "model.pth", "tf_model.h5"),
+    *("flax_model.msgpack", "flax_model.msgpack.index.json"),
 )
 """The names that weights have in a folder; the first that is there counts."""
 

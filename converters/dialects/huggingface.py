@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from converters.dialects import (
     huggingface_dinov2,
+    huggingface_flax,
     huggingface_tf,
     huggingface_towers,
     huggingface_video,
@@ -17,15 +18,19 @@ from converters.dialects import (
 )
 from converters.dialects.base import Dialect
 
+_OF_PYTORCH = (
+    *huggingface_vit.VARIANTS,
+    *huggingface_dinov2.VARIANTS,
+    *huggingface_towers.VARIANTS,
+    *huggingface_video.VARIANTS,
+)
 HUGGINGFACE = Dialect(
     "huggingface",
     "Hugging Face transformers",
     (
-        *huggingface_vit.VARIANTS,
-        *huggingface_dinov2.VARIANTS,
-        *huggingface_towers.VARIANTS,
-        *huggingface_video.VARIANTS,
+        *_OF_PYTORCH,
         *huggingface_tf.VARIANTS,
+        *huggingface_flax.variants(_OF_PYTORCH),
     ),
     config="huggingface",
     places={

@@ -7,7 +7,7 @@ output, and a norm has `gamma` and `beta`. Models without a head have the prefix
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -31,17 +31,20 @@ _MASK = "token for masked patches, read in pre-training only"
 _POOLER = "pooler, which neither the tokens nor the head go through"
 
 
-def _row(row: Row) -> Row:
-    """A row of PyTorch's names and layout in those of TensorFlow."""
-    (ours,) = row.targets
-    kernel = ours in _KERNELS
+Naming = Callable[[str, bool, bool], str]
+"""A name of PyTorch's, whether it is a kernel's and a norm's, to another library's."""
+
+
+def with_kernels(row: Row, name: Naming) -> Row:
+    """A row of PyTorch's names and layout for a library whose kernels are Keras'."""
+    kernel = row.targets[0] in _KERNELS
     left, right = row.sides
     if kernel:
         parts = GROUP.findall(left)
         part, axes = (parts[:1], parts[1:]) if len(row.sources) > 1 else ([], parts)
         axes = [*axes[2:], axes[1], axes[0]]  # kernels end in input, output
         left = " ".join([*part, *axes])
-    sources = tuple(_name(name, kernel, "norm" in name) for name in row.sources)
+    sources = tuple(name(source, kernel, "norm" in source) for source in row.sources)
     return replace(row, sources=sources, pattern=f"{left} -> {right}")
 
 
@@ -59,12 +62,13 @@ def _variant(
     name: str, prefix: str, head: Mapping[str, Names], bare: bool = False
 ) -> Variant:
     body = on_disk(f"{prefix}.encoder.layer.{{i}}")
-    rows = tuple(map(_row, renamed({**embeddings(f"{prefix}."), **body, **head})))
+    theirs = renamed({**embeddings(f"{prefix}."), **body, **head})
+    rows = tuple(with_kernels(row, _name) for row in theirs)
     own = {
         f"{prefix}/embeddings/position_embeddings",
         f"{prefix}/encoder/layer_._0/attention/attention/query/kernel",
     }
-    heads = set() if bare else {f"{theirs}/kernel" for theirs in head.values()}
+    heads = set() if bare else {f"{name}/kernel" for name in head.values()}
 
     def says(shapes: Shapes) -> Mapping[str, Any]:
         found: dict[str, Any] = {"pos_embed_tokens": "all", "pos_resize": "bicubic"}

@@ -226,6 +226,10 @@ def _foreign_file(path: Path) -> RawFile | None:
         from converters.files.npz_file import NpzFile
 
         return NpzFile(path)
+    if path.name.endswith(".msgpack"):
+        from converters.files.msgpack_file import MsgpackFile
+
+        return MsgpackFile(path)
     if path.name.endswith(".index.json"):
         from converters.files.sharded_file import ShardedFile
 

@@ -88,7 +88,7 @@ class Reader(Protocol):
 TORCH = (".pth", ".pt", ".bin", ".ckpt", ".pth.tar", ".pt2")
 """Suffixes of torch's files; under others they are known by what is in them."""
 
-READ_ONLY = (*TORCH, ".npz", ".index.json")
+READ_ONLY = (*TORCH, ".npz", ".msgpack", ".index.json")
 """Suffixes of what other libraries save, which is read and not written."""
 
 

@@ -1,6 +1,6 @@
 """Several files of weights under one `*.index.json`, all inside the index's folder.
 
-The shards are `.safetensors`, or `.bin` of torch.
+The shards are `.safetensors`, `.bin` of torch, or `.msgpack` of Flax.
 """
 
 from __future__ import annotations
@@ -19,11 +19,18 @@ from vit_config import ViTConfig
 from vit_config.strict_json import JsonError, strict_object
 
 if TYPE_CHECKING:
+    from converters.files.msgpack_file import MsgpackFile
     from converters.files.torch_file import TorchFile
+
+    Shard = SafetensorsReader | TorchFile | MsgpackFile
 
 _MAX_INDEX = 32 << 20
 _MAX_SHARDS = 1000
-_TORCH = (".bin", ".pt", ".pth")
+_KINDS = {
+    "safetensors": (".safetensors",),
+    "torch": (".bin", ".pt", ".pth"),
+    "msgpack": (".msgpack",),
+}
 
 
 class ShardedFile:
@@ -46,13 +53,18 @@ class ShardedFile:
     def __init__(self, path: Path, config: ViTConfig | None = None) -> None:
         self.path, self._given = path, config
         self._where = _weight_map(path)
-        torchs = all(name.endswith(_TORCH) for name in self._where.values())
-        self.format = "torch" if torchs else "safetensors"
-        self._shards: dict[str, SafetensorsReader | TorchFile] = {}
-        suffixes = _TORCH if torchs else (".safetensors",)
+        files = set(self._where.values())
+        kinds = (
+            kind
+            for kind, suffixes in _KINDS.items()
+            if all(name.endswith(suffixes) for name in files)
+        )
+        self.format = next(kinds, "safetensors")
+        self._shards: dict[str, Shard] = {}
         try:
-            for name in sorted(set(self._where.values())):
-                self._shards[name] = _open(shard_in(path, name, suffixes))
+            for name in sorted(files):
+                shard = shard_in(path, name, _KINDS[self.format])
+                self._shards[name] = _open(shard, self.format)
             self._check()
             self.own_config = self._one("own_config")
             self.own_dialect: str = self._one("own_dialect") or ""
@@ -113,11 +125,15 @@ class ShardedFile:
         self.close()
 
 
-def _open(path: Path) -> SafetensorsReader | TorchFile:
-    if path.name.endswith(_TORCH):
+def _open(path: Path, kind: str) -> Shard:
+    if kind == "torch":
         from converters.files.torch_file import TorchFile
 
         return TorchFile(path)
+    if kind == "msgpack":
+        from converters.files.msgpack_file import MsgpackFile
+
+        return MsgpackFile(path)
     return SafetensorsReader(path)
 
 
