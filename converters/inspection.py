@@ -207,7 +207,6 @@ class Inspection:
         return html_table(self._rows())
 
 
-@named("inspection")
 def _unlike_plain(fields: Mapping[str, Any]) -> str:
     """Fields that a file says, without those that are as in any plain ViT."""
     known = ViTConfig.model_fields
@@ -219,6 +218,7 @@ def _unlike_plain(fields: Mapping[str, Any]) -> str:
     return f"{', '.join(texts)}; whatever else it says is as in a plain ViT"
 
 
+@named("inspection")
 def inspect(
     source: str | os.PathLike[str],
     *,

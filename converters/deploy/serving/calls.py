@@ -171,7 +171,7 @@ def keras(name: str, config: ViTConfig, whole: bool) -> str:
             'scan = converters.read_scan("scan.nii.gz", model)\n'
             "outputs = model(scan.values[None])\n"
         )
-    note = "  # x: inputs as they are" if whole else ""
+    note = "  # x: images as decoded, upright" if whole else ""
     return f"import keras_vit\n\n{load}outputs = model(x){note}\n"
 
 
