@@ -25,7 +25,7 @@ from converters.files.torch_storages import (
     ZipStorages,
     is_old_checkpoint,
 )
-from converters.files.unpickling import pickle_at, unpickled
+from converters.files.unpickling import pickle_at, unpickled, with_tuples
 from converters.files.zip_archive import ZipArchive
 
 PICKLE = "data.pkl"
@@ -162,14 +162,16 @@ def _contents(file: BinaryIO, path: Path) -> tuple[Checkpoint, str]:
 def _value(archive: ZipArchive) -> tuple[Any, bool]:
     """What the pickle of an archive holds, and whether TorchScript wrote it."""
     root = _root(archive)
+    scripted = f"{root}constants.pkl" in archive.members
+    data = archive.extent(root + PICKLE).read()
     value = unpickled(
-        archive.extent(root + PICKLE).read(),
+        with_tuples(data) if scripted else data,
         path=archive.path,
         what=f'entry "{printable(root + PICKLE)}"',
         makers=MAKERS,
         stored=ZipStorages(archive, root),
     )
-    return value, f"{root}constants.pkl" in archive.members
+    return value, scripted
 
 
 def _root(archive: ZipArchive) -> str:

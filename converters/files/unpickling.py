@@ -245,6 +245,39 @@ def unpickled(
         raise refusal(text, file=path) from None
 
 
+def with_tuples(data: bytes) -> bytes:
+    """A pickle of TorchScript as Python's unpickler takes it.
+
+    TorchScript calls the class of an enum with the bare value, where Python has a tuple
+    of it. A tuple is put around it; broken pickles stay broken.
+    """
+    made, begin, bare = bytearray(), 0, False
+    memo: dict[Any, bool] = {}
+    try:
+        for opcode, argument, place in pickletools.genops(data):
+            if opcode.name == "REDUCE" and bare and place is not None:
+                made += data[begin:place] + pickle.TUPLE1
+                begin = place
+            if "PUT" in opcode.name:
+                memo[argument] = bare
+            elif "GET" in opcode.name:
+                bare = memo.get(argument, False)
+            else:
+                bare = opcode.name in _BARE
+    except Exception:  # unpickling says what is wrong
+        return data
+    return bytes(made + data[begin:])
+
+
+_BARE = frozenset(
+    opcode.name
+    for opcode in pickletools.opcodes
+    if not opcode.stack_before
+    and [kind.name for kind in opcode.stack_after]
+    in (["str"], ["int"], ["int_or_bool"], ["float"], ["bool"])
+)
+
+
 def pickle_at(file: Any, path: Path, what: str) -> bytes:
     """The pickle that begins at a file's position, which then is behind it.
 

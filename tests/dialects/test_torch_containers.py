@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import io
 import json
 import pickle
@@ -74,6 +75,41 @@ def test_torchscript_gives_its_tensors(trace, tmp_path):
     report, found = read(scripted(tmp_path / "m.pt", trace))
     assert same(found, ARRAYS)
     assert not report.others.unchecked
+
+
+class Layout(enum.Enum):
+    FIRST = "first"
+    LAST = "last"
+
+
+class Number(enum.Enum):
+    ONE = 1
+    TWO = 2
+
+
+class Enumerated(Holder):
+    def __init__(self, tensors):
+        super().__init__(tensors)
+        self.first, self.last, self.again = Layout.FIRST, Layout.LAST, Layout.LAST
+        self.one, self.two = Number.ONE, Number.TWO
+        self.sizes, self.table = [1, 2], {"a": 1}
+
+    def forward(self, x):
+        kinds = self.last == self.again and self.first != self.last
+        if kinds and self.two != self.one and self.table["a"] in self.sizes:
+            x = x + 1
+        return x * self.norm.weight
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_attributes_of_torchscript_are_left_aside(tmp_path):
+    module = torch.jit.script(Enumerated(weights()).eval())
+    torch.jit.save(module, tmp_path / "m.pt")
+    report, found = read(tmp_path / "m.pt")
+    assert same(found, ARRAYS)
+    aside = report.others.aside
+    assert {"first", "last", "again", "two", "sizes", "table"} <= aside.keys()
+    assert aside["last"].endswith("Layout") and aside["two"].endswith("Number")
 
 
 @pytest.mark.filterwarnings("ignore")
