@@ -32,6 +32,7 @@ _TRAINING = frozenset(
     | {"loops", "metrics", "native_amp", "opt", "trainer"}
 )
 _TRAINING_WORDS = ("optim", "callback", "scheduler", "scaler", "loss", "criterion")
+_MAX_MODULES = 100_000
 _QUIET = (bool, type(None))  # flags of modules, of which there are hundreds
 
 
@@ -90,16 +91,18 @@ def from_module(value: Any, path: Path) -> Checkpoint:
     tensors: dict[str, PickledTensor] = {}
     aside: dict[str, str] = {}
     stack: list[tuple[str, Any, int]] = [("", value, 0)]
+    count = 0
     while stack:
         prefix, module, depth = stack.pop()
-        if depth > 4 * MAX_DEPTH:
-            raise refusal(f'"{printable(prefix)}" is nested too deeply', file=path)
+        count += 1
+        if depth > 4 * MAX_DEPTH or count > _MAX_MODULES:
+            raise refusal(f'"{printable(prefix)}" is nested without end', file=path)
         inner = []
         for key, item in module.attributes.items() if _is_object(module) else ():
             name = prefix + _text(key)
             if isinstance(item, PickledTensor):
                 tensors[name] = item
-            elif _is_object(item):
+            elif _is_object(item) and item.state is not None:
                 inner.append((f"{name}.", item, depth + 1))
             elif not isinstance(item, _QUIET):
                 aside[name] = kind_of(item)

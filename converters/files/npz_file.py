@@ -161,11 +161,9 @@ class NpzFile:
             with self._archive.open(member.info) as file:
                 if parts > 1:
                     file.seek(member.start + (index or 0) * size)
-                    _fill(file, raw)
-                else:  # without a seek, which turns off the checksum (Python 3.12)
+                else:  # a seek turns off zipfile's comparison (Python 3.12)
                     file.read(member.start)
-                    _fill(file, raw)
-                    file.read(1)  # at the end it is compared
+                _fill(file, raw)
         except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise self._damaged(key, error) from None
         shape = member.shape[1:] if parts > 1 else member.shape

@@ -337,6 +337,7 @@ _PARAMETERS = (
     "torch.nn.parameter.Parameter",
     "torch.nn.parameter.Buffer",
 )
+_SCRIPT_LISTS = ("int", "double", "bool", "tensor")
 _NUMPY = ("numpy.core.multiarray", "numpy._core.multiarray")
 
 MAKERS: Mapping[str, Make] = {
@@ -359,6 +360,8 @@ MAKERS: Mapping[str, Make] = {
     "torch._utils._rebuild_sparse_csr_tensor": _no_tensor("a sparse tensor"),
     "torch._utils._rebuild_nested_tensor": _no_tensor("a nested tensor"),
     "torch._utils._rebuild_wrapper_subclass": _no_tensor("a wrapped tensor"),
+    "torch.jit._pickle.restore_type_tag": lambda value, *rest: value,
+    **{f"torch.jit._pickle.build_{kind}list": list for kind in _SCRIPT_LISTS},
     "torch.Size": lambda items=(): tuple(items),
     "numpy.dtype": _numpy_type,
     **{f"{module}._reconstruct": _array for module in _NUMPY},

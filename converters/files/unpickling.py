@@ -28,14 +28,7 @@ Make = Callable[..., Any]
 """Makes of the arguments of a call what stands for its result."""
 
 
-class _Locked(type):
-    """Classes that a pickle cannot change, though BUILD sets attributes."""
-
-    def __setattr__(cls, name: str, value: object) -> NoReturn:
-        raise pickle.UnpicklingError("a class is no object to be built")
-
-
-class Opaque(metaclass=_Locked):
+class Opaque:
     """What stands for an object of a class that is not imported.
 
     It takes whatever a pickle does to an object: a call with any arguments, a state,
@@ -100,7 +93,7 @@ class Opaque(metaclass=_Locked):
         return found
 
 
-class Plain(dict[Any, Any], metaclass=_Locked):
+class Plain(dict[Any, Any]):
     """What stands for an OrderedDict, a defaultdict or a Counter: keys and values."""
 
     __slots__ = ()
@@ -198,7 +191,7 @@ class _Unpickler(pickle.Unpickler):
             make = self._makers.get(path)
             if make is not None:
                 fields["__new__"] = _calling(make)
-            self._known[path] = _Locked("Opaque", (Opaque,), fields)
+            self._known[path] = type("Opaque", (Opaque,), fields)
         return self._known[path]
 
     def persistent_load(self, key: Any) -> Any:

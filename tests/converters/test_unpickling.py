@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import copyreg
 import dataclasses
 import datetime
 import enum
@@ -97,6 +98,19 @@ HOSTILE = {
 def test_what_is_no_honest_pickle_is_refused(case):
     with pytest.raises(ConversionError):
         read(HOSTILE[case])
+
+
+def test_functions_that_the_process_registered_are_not_called(tmp_path):
+    copyreg.add_extension("os", "mkdir", 250)
+    try:
+        assert pickle.loads(b"\x80\x02\x82\xfa.") is os.mkdir  # cached from now on
+        name = str(tmp_path / "x").encode()
+        size = len(name).to_bytes(4, "little")
+        with pytest.raises(ConversionError, match="an extension code"):
+            read(b"\x80\x02\x82\xfaX" + size + name + b"\x85R.")
+        assert not list(tmp_path.iterdir())
+    finally:
+        copyreg.remove_extension("os", "mkdir", 250)
 
 
 def test_the_classes_of_the_process_stay_as_they_are():

@@ -109,7 +109,22 @@ def test_attributes_of_torchscript_are_left_aside(tmp_path):
     assert same(found, ARRAYS)
     aside = report.others.aside
     assert {"first", "last", "again", "two", "sizes", "table"} <= aside.keys()
+    assert (aside["sizes"], aside["table"]) == ("list of 2", "dict of 1")
     assert aside["last"].endswith("Layout") and aside["two"].endswith("Number")
+
+
+def test_modules_that_multiply_are_refused(tmp_path):
+    """Each module stands twice in the one above it: billions of names in all."""
+    value = b"\x80\x02c__torch__.m\nM\nq\x00)\x81q\x01}b0"
+    for level in range(2, 60):
+        inner, here = bytes([level - 1]), bytes([level])
+        both = b"X\x01\x00\x00\x00ah" + inner + b"X\x01\x00\x00\x00bh" + inner
+        value += b"h\x00)\x81q" + here + b"}(" + both + b"ub0"
+    with zipfile.ZipFile(tmp_path / "m.pt", "w") as archive:
+        archive.writestr("m/data.pkl", value + b"h\x1e.")  # 2 ** 29 of them
+        archive.writestr("m/constants.pkl", b"\x80\x02).")
+    with pytest.raises(ConversionError, match="nested without end"):
+        read(tmp_path / "m.pt")
 
 
 @pytest.mark.filterwarnings("ignore")
