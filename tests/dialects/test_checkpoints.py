@@ -221,6 +221,20 @@ def test_averaged_weights_beside_the_model_are_asked_for(names, tmp_path):
     assert same(read(path, prefix=f"{averaged}.")[1], doubled)
 
 
+def test_what_shards_hold_beside_the_weights_is_said(tmp_path):
+    names = sorted(NAMED)
+    files = {"a.bin": names[::2], "b.bin": names[1::2]}
+    for file, held in files.items():
+        part = {name: torch.tensor(NAMED[name]) for name in held}
+        save({**part, "args": Tracker()}, tmp_path / file)
+    index = {"weight_map": {n: file for file, held in files.items() for n in held}}
+    path = tmp_path / "pytorch_model.bin.index.json"
+    path.write_text(json.dumps(index))
+    report, found = read(path)
+    assert same(found, ARRAYS)
+    assert report.others.aside == {"args": f"{__name__}.Tracker"}
+
+
 # ---- objects that have the weights ---------------------------------------------------
 
 
