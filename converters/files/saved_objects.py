@@ -12,6 +12,7 @@ from converters.files.pickled_tensor import PickledTensor
 from converters.files.unpickling import Opaque, is_global
 
 MAX_VALUES = 5_000_000
+_MAX_PLACE = 1000  # letters of an expression; what is deeper nobody could reach by hand
 
 
 class Objects:
@@ -66,7 +67,7 @@ class Objects:
             place, value = queue.popleft()
             if isinstance(value, Opaque) and not value.entries:
                 yield place, value
-            else:
+            elif len(place) < _MAX_PLACE:
                 queue.extend(self._inside(place, value, seen))
 
     def _modules(self, holder: Opaque, place: str) -> Iterator[tuple[str, Opaque]]:
@@ -77,7 +78,7 @@ class Objects:
             where, value = queue.popleft()
             if is_module(value):
                 yield where, value
-            else:
+            elif len(where) < _MAX_PLACE:
                 queue.extend(self._inside(where, value, seen))
 
     def _weights(self, holder: Opaque) -> int:

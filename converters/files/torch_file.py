@@ -17,15 +17,17 @@ from converters.errors import printable, refusal
 from converters.files.base import what_is
 from converters.files.checkpoint import Checkpoint, from_module, from_values
 from converters.files.contents import OtherContents
-from converters.files.pickled_tensor import MAKERS, PickledTensor
+from converters.files.pickle_scan import pickle_at, with_tuples
+from converters.files.pickled_tensor import PickledTensor
 from converters.files.pt2_archive import PT2_MARKS, is_pt2, tensors_of_pt2
 from converters.files.safetensors_file import MAX_TENSORS
+from converters.files.tensor_makers import MAKERS
 from converters.files.torch_storages import (
     LegacyStorages,
     ZipStorages,
     is_old_checkpoint,
 )
-from converters.files.unpickling import pickle_at, unpickled, with_tuples
+from converters.files.unpickling import unpickled
 from converters.files.zip_archive import ZipArchive
 
 PICKLE = "data.pkl"

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from converters.errors import refusal
-from converters.files.pickled_tensor import MAKERS, STORAGES, Storage
-from converters.files.unpickling import path_of, pickle_at, unpickled
+from converters.files.pickle_scan import pickle_at
+from converters.files.pickled_tensor import STORAGES, Storage
+from converters.files.tensor_makers import MAKERS
+from converters.files.unpickling import path_of, unpickled
 from converters.files.zip_archive import Extent, ZipArchive
 
 MAGIC = 0x1950A86A20F9469CFC6C

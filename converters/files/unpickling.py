@@ -14,15 +14,13 @@ checkpoints have many; it reads everything at once, and compares no checksums.
 from __future__ import annotations
 
 import pickle
-import pickletools
 from collections.abc import Callable, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NoReturn
 
 from converters.errors import ConversionError, printable, refusal
-
-MAX_OPCODES = 20_000_000
+from converters.files.pickle_scan import scan
 
 Make = Callable[..., Any]
 """Makes of the arguments of a call what stands for its result."""
@@ -227,7 +225,7 @@ def unpickled(
         ConversionError: If it is broken, or too large.
     """
     try:
-        _scan(data)
+        scan(data)
         return _Unpickler(data, makers, stored).load()
     except ConversionError:
         raise
@@ -236,69 +234,3 @@ def unpickled(
     except Exception as error:  # a broken pickle raises whatever it likes
         text = f"{what} is broken: {printable(error, 160)}"
         raise refusal(text, file=path) from None
-
-
-def with_tuples(data: bytes) -> bytes:
-    """A pickle of TorchScript as Python's unpickler takes it.
-
-    TorchScript calls the class of an enum with the bare value, where Python has a tuple
-    of it. A tuple is put around it; broken pickles stay broken.
-    """
-    made, begin, bare = bytearray(), 0, False
-    memo: dict[Any, bool] = {}
-    try:
-        for opcode, argument, place in pickletools.genops(data):
-            if opcode.name == "REDUCE" and bare and place is not None:
-                made += data[begin:place] + pickle.TUPLE1
-                begin = place
-            if "PUT" in opcode.name:
-                memo[argument] = bare
-            elif "GET" in opcode.name:
-                bare = memo.get(argument, False)
-            else:
-                bare = opcode.name in _BARE
-    except Exception:  # unpickling says what is wrong
-        return data
-    return bytes(made + data[begin:])
-
-
-_BARE = frozenset(
-    opcode.name
-    for opcode in pickletools.opcodes
-    if not opcode.stack_before
-    and [kind.name for kind in opcode.stack_after]
-    in (["str"], ["int"], ["int_or_bool"], ["float"], ["bool"])
-)
-
-
-def pickle_at(file: Any, path: Path, what: str) -> bytes:
-    """The pickle that begins at a file's position, which then is behind it.
-
-    Raises:
-        ConversionError: If there is none.
-    """
-    start = file.tell()
-    try:
-        for _ in pickletools.genops(file):
-            pass
-    except Exception as error:
-        text = f"{what} is broken: {printable(error, 160)}"
-        raise refusal(text, file=path) from None
-    end = file.tell()
-    file.seek(start)
-    data: bytes = file.read(end - start)
-    return data
-
-
-def _scan(data: bytes) -> None:
-    """Refuses what would take memory or time beyond the size of the pickle."""
-    for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
-        if count > MAX_OPCODES:
-            raise pickle.UnpicklingError(f"more than {MAX_OPCODES} instructions")
-        name = opcode.name
-        if (
-            name.endswith("PUT") and (argument or 0) > count
-        ):  # the table would be as long
-            raise pickle.UnpicklingError(f"a memo numbered {argument}")
-        if name.startswith("EXT"):
-            raise pickle.UnpicklingError("an extension code")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import contextlib
 import copyreg
 import dataclasses
 import datetime
@@ -20,8 +21,9 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from converters.errors import ConversionError
-from converters.files.checkpoint import kind_of
-from converters.files.pickled_tensor import MAKERS, PickledTensor
+from converters.files.checkpoint import from_values, kind_of
+from converters.files.pickled_tensor import PickledTensor
+from converters.files.tensor_makers import MAKERS
 from converters.files.unpickling import Opaque, unpickled
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
@@ -86,6 +88,12 @@ HOSTILE = {
     "a tensor of nothing": (
         b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(K\x01K\x00)))tR."
     ),
+    "a key nested too deeply to hash": (
+        b"\x80\x02}K\x01" + b"\x85" * 1_000_000 + b"K\x01s."
+    ),
+    "the same by the memo": (
+        b"\x80\x02}K\x01" + b"\x85q\x000h\x00" * 500_000 + b"K\x01s."
+    ),
     "not ended": b"\x80\x02}",
     "an empty stack": b"\x80\x02s.",
     "an unknown instruction": b"\x80\x02\xff.",
@@ -137,6 +145,30 @@ def test_a_changed_byte_never_escapes_as_another_error(data):
         read(bytes(content))
     except ConversionError as error:
         assert "\x1b" not in str(error)
+
+
+NESTED = {
+    "list": b"]" * 100_000 + b"a" * 99_999,
+    "dict": b"}K\x01" * 100_000 + b"N" + b"s" * 100_000,
+    "list by the memo": b"]q\x00" + b"]q\x01h\x00a]q\x00h\x01a" * 20_000,
+}
+
+
+@pytest.mark.parametrize("kind", NESTED)
+def test_nesting_without_end_ends(kind):
+    """Refused, or gone through down to some depth: neither a crash nor a hang."""
+    try:
+        value = read(b"\x80\x02" + NESTED[kind] + b".")
+    except ConversionError:
+        return
+    with contextlib.suppress(ConversionError):
+        from_values({"a": value, "b": [value]}, pathlib.Path("x.pth"))
+
+
+def test_long_containers_are_not_nested():
+    value = {"long": list(range(50_000)), "dict": {i: i for i in range(20_000)}}
+    value["calls"] = [Run(i, "x") for i in range(6000)]
+    assert read(pickle.dumps(value, 2))["dict"][19_999] == 19_999
 
 
 class Shape(enum.Enum):
