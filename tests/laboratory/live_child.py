@@ -105,12 +105,13 @@ CHANGED: dict[str, Callable[[], Any]] = {
 
 
 def places(model: Any, **asked: Any) -> list[str]:
-    """Where a model is found to be changed."""
+    """Where a model is found to be changed; the caller's random numbers are left."""
+    state = random.getstate()
     try:
         check_twin(model, **asked)
     except ConversionError as error:
         return [issue.name for issue in error.issues]
-    return []
+    return [] if state == random.getstate() else ["numbers were drawn"]
 
 
 def patched() -> list[str]:
@@ -139,7 +140,6 @@ def beside_copy(folder: Path) -> list[str]:
     model = keras_vit.ViT.from_pretrained(folder / "a.safetensors")
     model.freeze(["blocks_0"])
     kept = [(weight.path, weight.trainable) for weight in model.weights]
-    state = random.getstate()
     with ExitStack() as stack:
         b = open_operand("B", model, Asked(), folder, stack)
         a = open_operand("A", folder / "a.safetensors", Asked(), folder, stack)
@@ -147,8 +147,6 @@ def beside_copy(folder: Path) -> list[str]:
         run_live(found, Run(files=stack), plan, (a, b), lambda words: None)
     if kept != [(weight.path, weight.trainable) for weight in model.weights]:
         return ["other weights are trained"]
-    if state != random.getstate():
-        return ["numbers were drawn"]
     return [check.status for check in found.checks]
 
 
@@ -157,8 +155,10 @@ def verified(folder: Path) -> dict[str, Any]:
 
     a = torch_vit.ViT.from_pretrained(folder / "a.safetensors").train()
     b = keras_vit.ViT.from_pretrained(folder / "a.safetensors")
-    report = verify(a, b, level="logits")
+    report = verify(a, b, level="gradients")
     return {
+        "ran": [report.a.ran, report.b.ran],
+        "gradients": sorted({row.subject for row in report.gradients}),
         "sentence": report.sentence,
         "subjects": sorted({check.subject for check in report.checks}),
         "training": a.training,

@@ -27,6 +27,7 @@ from converters.parity.record import LIVE, Check, ParityReport
 from converters.parity.run import Run
 from converters.parity.text import as_text
 from converters.parity.verify import verify
+from tests.fill import image
 from tests.laboratory.common import FLAT, save
 from tests.saving.backends import why_not
 
@@ -94,6 +95,14 @@ def test_an_untouched_object_gives_the_bits_of_its_copy_and_stays_as_it_is(
     assert needed == [weight.requires_grad for weight in twin.parameters()]
     assert all(torch.equal(x, state[name]) for name, x in twin.state_dict().items())
     assert all(weight.grad is None for weight in twin.parameters())
+
+
+def test_autocast_around_the_call_does_not_reach_the_object(twin: Any) -> None:
+    x = torch.from_numpy(image((2, FLAT.in_chans, *FLAT.img_size)))
+    y = twin.eval()(x)
+    with torch.autocast("cpu", torch.bfloat16), live_object._as_it_is(twin):
+        again = twin(x)
+    assert torch.equal(again, y) and again.dtype == torch.float32
 
 
 def test_what_no_attribute_shows_is_found_beside_the_copy(
@@ -242,3 +251,7 @@ def test_live_keras_twins(tmp_path: Path, backend: str, more: list[str]) -> None
         assert said["sentence"].startswith("B is the same model as A"), said
         assert {f"A, {LIVE}", f"B, {LIVE}"} <= set(said["subjects"])
         assert said["training"]
+        assert said["gradients"] == ["B, Keras on torch"]
+        assert all(
+            "gradients and training the copy alone" in ran for ran in said["ran"]
+        )

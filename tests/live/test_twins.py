@@ -11,7 +11,7 @@ from converters import ConversionError
 from converters.dialects.asked import Asked
 from converters.dialects.opening import open_source
 from converters.live import unwrapped
-from converters.live.twins import check_twin
+from converters.live.twins import check_twin, copy_of
 from vit_config import DataConfig, ViTConfig
 
 torch = pytest.importorskip("torch")
@@ -351,6 +351,19 @@ def test_the_preprocessing_of_a_pipeline_counts():
     pipeline.preprocess.plan = plan
     with pytest.raises(ConversionError, match=r"preprocess\.plan"):
         check_twin(pipeline)
+
+
+def test_a_copy_has_all_of_a_twin_and_shares_nothing_with_it():
+    model = twin().bfloat16().eval()
+    settings(model)
+    model.blocks[1].requires_grad_(False)
+    copied = copy_of(model)
+    check_twin(copied)
+    assert copied.grad_checkpointing and copied.blocks[2].attn.attn_impl == "explicit"
+    for weight, own in zip(copied.parameters(), model.parameters(), strict=True):
+        assert torch.equal(weight, own) and weight.dtype == own.dtype
+        assert weight.requires_grad == own.requires_grad
+        assert weight.data_ptr() != own.data_ptr()
 
 
 def test_wrappers_are_taken_off_unless_they_have_hooks():
