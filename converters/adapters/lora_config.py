@@ -67,6 +67,8 @@ class LoraConfig:
         dora: Whether every row's length is a weight of its own (DoRA).
         bias: Which of the base's biases were trained: `"none"`, `"all"`, `"lora_only"`.
         saved: Modules that were trained as a whole.
+        targets: Ends of the names of the layers with an update; none if a pattern, or
+            nothing, says which.
         base: What the config calls the base.
         revision: Of the base.
         model: Class of the base in transformers, or an empty text.
@@ -81,6 +83,7 @@ class LoraConfig:
     dora: bool = False
     bias: str = "none"
     saved: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
     base: str = ""
     revision: str = ""
     model: str = ""
@@ -92,6 +95,12 @@ class LoraConfig:
     def alpha_of(self, module: str) -> float:
         """Scale of a module's update."""
         return float(_matching(self.alphas, module, self.alpha))
+
+    def is_target(self, module: str) -> bool:
+        """Whether a module may have an update."""
+        return not self.targets or f".{module}".endswith(
+            tuple(f".{end}" for end in self.targets)
+        )
 
     def scaling(self, module: str) -> float:
         """What a module's update is multiplied by."""
@@ -129,10 +138,15 @@ def read_config(path: Path) -> LoraConfig:
         dora=bool(fields.get("use_dora")),
         bias=fields.get("bias") or "none",
         saved=tuple(fields.get("modules_to_save") or ()),
+        targets=_ends(fields.get("target_modules")),
         base=_text(fields.get("base_model_name_or_path")),
         revision=_text(fields.get("revision")),
         model=_class(fields.get("auto_mapping")),
     )
+
+
+def _ends(targets: Any) -> tuple[str, ...]:
+    return tuple(targets) if _texts(targets) else ()
 
 
 def _class(mapping: Any) -> str:

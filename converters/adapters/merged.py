@@ -100,6 +100,9 @@ class MergedFile:
             elif down[0] != rank:
                 where = f"rank {rank}, as {self._lora.path.name} says"
                 yield Issue("shape", weight, f"an update of rank {down[0]}", where)
+            if not self._lora.is_target(_inner(module)):
+                text = f"{list(self._lora.targets)}, and {_inner(module)} has an update"
+                yield Issue("config", "target_modules", text)
             if bool(update.magnitude) != self._lora.dora:
                 there = "a" if update.magnitude else "no"
                 text = f"{self._lora.dora}, and {there} lora_magnitude_vector is there"

@@ -88,6 +88,7 @@ def test_field_that_changes_the_update_is_refused(field: str, tmp_path: Path) ->
         ({"rank_pattern": {"qkv": 2}}, "update of rank 3; +expected rank 2"),
         ({"rank_pattern": {"(": 2}}, "rank_pattern"),
         ({"use_dora": True}, "use_dora  True, and no lora_magnitude_vector"),
+        ({"target_modules": ["proj", "kv"]}, "target_modules .*attn.qkv has an update"),
         ({"bias": "sometimes"}, "bias .*'sometimes'"),
     ],
 )
