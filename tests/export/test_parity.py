@@ -102,6 +102,17 @@ def test_what_is_wrong_is_found_and_named(what):
         judged(held, ours, theirs, said)
 
 
+def test_probabilities_of_a_tanh_are_those_of_its_own_outputs():
+    held = contents(head_act="tanh")
+    ours, theirs, said = answers(held)
+    ours["serving_default:output"] = ours.pop("serving_default:logits")
+    assert judged(held, ours, theirs, said)[0].output == "output"
+    name = "serving_default:probabilities"
+    ours[name] = softmax(np.tanh(ours["serving_default:output"]))
+    with pytest.raises(ConversionError, match="off the softmax of the tanh outputs"):
+        judged(held, ours, theirs, said)
+
+
 def test_probabilities_of_several_labels_are_a_sigmoid():
     held = contents(problem_type="multi_label")
     ours, theirs, said = answers(held)
