@@ -114,7 +114,11 @@ ASSUMES = assumptions(
     ),
     activation=asked("vit_*_clip_* and vit_*_clip_quickgelu_* have the same files"),
     epsilon=asked(),
-    pooling=asked("attn_pool alone shows itself; prefix tokens in a mean do not"),
+    pooling=Assumption(
+        "as stated",
+        "tensors or asked",
+        "attn_pool shows itself, but not whether it sees the prefix tokens",
+    ),
 )
 
 _SPLIT = ("blocks.0.mlp.fc1_g.weight", "blocks.0.mlp.fc1_x.weight")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
 from converters.dialects import NAMES, find, load
+from converters.dialects.assumptions import TOPICS
 from converters.dialects.base import renamed
 from converters.dialects.derive import complete
 from converters.dialects.doubts import doubts
@@ -217,6 +220,31 @@ def test_file_says_all_but_what_it_cannot(variant, config):
         assert value == wanted[name], name
     whole = complete(variant, shapes, Given(config), "file")
     assert whole.replace(source=config.source) == config
+
+
+def questions(variant, config):
+    """The fields that are asked for where the caller says nothing."""
+    with pytest.raises(ConversionError) as caught:
+        complete(variant, variant.plan(config).source_shapes, Given(), "file")
+    return set(re.findall(r'"(\w+)":', caught.value.hint))
+
+
+@pytest.mark.parametrize("variant", [v for v in VARIANTS if v.export])
+def test_what_is_stated_to_be_asked_for_is_and_nothing_else(variant):
+    """The page of assumptions against what reading does."""
+    configs = [p.values[1] for p in PAIRS if p.values[0] is variant]
+    asked = [questions(variant, config) for config in configs]
+    for topic, assumption in variant.assumes.items():
+        fields = set(TOPICS[topic][1])
+        if assumption.proof == "asked":
+            assert any(fields & each for each in asked), topic
+    proofs = {field: set() for _, fields in TOPICS.values() for field in fields}
+    for topic, assumption in variant.assumes.items():
+        for field in TOPICS[topic][1]:
+            proofs[field].add(assumption.proof)
+    for field, proof in proofs.items():
+        if not proof & {"asked", "tensors or asked"}:
+            assert not any(field in each for each in asked), field
 
 
 @pytest.mark.parametrize("variant, config", PAIRS)
