@@ -108,6 +108,11 @@ def test_what_is_no_honest_pickle_is_refused(case):
         read(HOSTILE[case])
 
 
+def test_a_table_larger_than_the_pickle_is_not_made():
+    with pytest.raises(ConversionError, match="a memo numbered 4294967295"):
+        read(HOSTILE["memo of 4 billion"])
+
+
 def test_functions_that_the_process_registered_are_not_called(tmp_path):
     copyreg.add_extension("os", "mkdir", 250)
     try:
