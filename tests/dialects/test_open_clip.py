@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ FILES = (
 
 def folder(path: Path, name: str, file: str = FILES[0]) -> tuple[Path, dict[str, Any]]:
     """A folder as `save_for_hf` makes it, of a model that open_clip recorded."""
-    case = case_of(f"open_clip_{name}")
+    case = deepcopy(case_of(f"open_clip_{name}"))  # others read it, too
     arrays = {n: np.asarray(fill(n, tuple(s))) for n, s in case["tensors"].items()}
     path.mkdir()
     if file.endswith(".bin"):
