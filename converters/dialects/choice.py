@@ -10,6 +10,7 @@ from converters.dialects.asked import Asked
 from converters.dialects.dropping import step
 from converters.dialects.extras import Extras, training_only
 from converters.dialects.heads import Head, library_head, named_head
+from converters.dialects.incomplete import IncompleteError
 from converters.dialects.recognise import Match
 from converters.dialects.seen import seen
 from converters.dialects.shapes import own_names
@@ -157,14 +158,19 @@ def has_extras(match: Match, raw: RawFile) -> bool:
 def with_extras(
     error: ConversionError, raw: RawFile, match: Match, choice: Choice
 ) -> ConversionError:
-    """The refusal of a config with a head, where tensors are left that may be one."""
-    if "num_classes" not in {issue.name for issue in error.issues}:
+    """The refusal of a config, with the tensors that no model of the dialect has.
+
+    So that whoever states what is missing is not refused once more, and that a head
+    beside the model is shown where the config has one that the file lacks.
+    """
+    headed = "num_classes" in {issue.name for issue in error.issues}
+    if not headed and not isinstance(error, IncompleteError):
         return error
     shapes = {name: info.shape for name, info in raw.tensors.items()}
     start = len(match.prefix)
     inside = {n[start:]: s for n, s in shapes.items() if n.startswith(match.prefix)}
     config = _stand_in(seen(match.variant, inside))
-    if config is None or config.num_classes or choice.head is not None:
+    if config is None or choice.head is not None or (headed and config.num_classes):
         return error
     own = {match.prefix + name for name in own_names(match.variant, inside)}
     left_out = dropped(raw.tensors, match, config, own, choice)
@@ -172,13 +178,13 @@ def with_extras(
     if not extras:
         return error
     issues = (Issue("unexpected", name, str(shapes[name])) for name in extras)
+    them = Extras.of(extras, own, shapes, match.prefix, config, pooled=True)
+    hint = them.advice({"num_classes": 0} if headed else None)
     return ConversionError(
         [*error.issues, *issues],
         file=raw.path,
         dialect=match.variant.name,
-        hint=Extras.of(extras, own, shapes, match.prefix, config, pooled=True).advice(
-            {"num_classes": 0}
-        ),
+        hint=hint if headed else f"{error.hint}\n{hint}",
     )
 
 

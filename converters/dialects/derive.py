@@ -8,18 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from converters.dialects import load
-from converters.dialects.advice import FileSays, advice, listed
-from converters.dialects.base import Doubt, Shapes, Variant
+from converters.dialects.base import Shapes, Variant
 from converters.dialects.doubts import doubts, unanswered
 from converters.dialects.given import BLOCK, UNSEEN, Given
 from converters.dialects.heads import Head
+from converters.dialects.incomplete import OF_HEAD, incomplete
 from converters.dialects.remainder import check_patches
 from converters.dialects.seen import seen
-from converters.dialects.shapes import canonical_shapes
+from converters.dialects.shapes import canonical_shapes, flat_width
 from converters.dialects.statements import BY_PRESENCE, with_statements
 from converters.errors import ConversionError, Issue, printable, refusal
-from converters.wording import setting
 from vit_config import ViTConfig
 from vit_config.changes import with_axes, with_changes
 from vit_config.presets import preset_fields
@@ -28,9 +26,6 @@ MEANS = ("avg", "max", "map", "token_avg")
 """Poolings that may see the prefix tokens or not."""
 
 _SOFT = frozenset({"weight_init", "pos_resize"})  # training and resizing only
-_OF_HEAD = frozenset({"head_act", "global_pool", "distilled"})
-_OUTPUT = _OF_HEAD | {"num_classes", "head_bias"}
-"""Fields of what stands behind the tokens."""
 
 
 def complete(
@@ -64,7 +59,7 @@ def complete(
         says, given = head.stated(says, given, file)
     open_ = unanswered(doubts(variant, says, shapes), given)
     if any(doubt.family for doubt in open_):  # what else is said is of another model
-        raise _incomplete([], open_, variant, shapes, says, file)
+        raise incomplete([], open_, [], variant, shapes, says, file)
     if given.config is not None:
         stated = with_changes(given.config.to_dict(), given.fields)
         check_patches(stated, variant, shapes, file)
@@ -74,10 +69,10 @@ def complete(
         known = config.model_dump()
         says = {**says, **variant.follows(known)}
         told = _told(says, known, given)
-        _compare(told, known, variant, file, config)
+        odd = _conflicts(told, known, config)
         missing = [n for n in UNSEEN if n in given.unstated and n not in says]
-        if missing or open_:
-            raise _incomplete(missing, open_, variant, shapes, says, file)
+        if odd or missing or open_:
+            raise incomplete(missing, open_, odd, variant, shapes, says, file)
         config = _unturned(config, file)
         return with_statements(config, word, _decided(told, config, given))
     _check_fields(given.changes, file)
@@ -85,14 +80,15 @@ def complete(
     known = with_changes(known, given.fields)
     says = {**says, **variant.follows({**says, **known})}
     told = _told(says, known, given)
-    _compare(told, known, variant, file, None)
+    odd = _conflicts(told, known, None)
     output = variant.output if head is None else {}  # of the library's own forward
     fields = with_axes({**output, **says, **known})
-    _flat_channels(fields, variant, shapes, file)
-    _head_width(fields, variant, shapes)
+    if not odd:
+        _flat_channels(fields, variant, shapes, file)
+        _head_width(fields, variant, shapes)
     missing = _missing(fields, known, given)
-    if missing or open_:
-        raise _incomplete(missing, open_, variant, shapes, says, file)
+    if odd or missing or open_:
+        raise incomplete(missing, open_, odd, variant, shapes, says, file)
     check_patches(fields, variant, shapes, file)
     if "pos_embed_tokens" not in fields:
         fields["pos_embed_tokens"] = _pos_tokens(fields, variant, shapes)
@@ -118,7 +114,7 @@ def check_doubts(variant: Variant, shapes: Shapes, given: Given, file: Any) -> N
     open_ = unanswered(doubts(variant, says, shapes), given)
     missing = [name for name in UNSEEN if name in given.unstated and name not in says]
     if missing or open_:
-        raise _incomplete(missing, open_, variant, shapes, says, file)
+        raise incomplete(missing, open_, [], variant, shapes, says, file)
 
 
 def _check_blocks(variant: Variant, says: Mapping[str, Any], file: Any) -> None:
@@ -163,31 +159,6 @@ def _missing(
     return missing
 
 
-def _incomplete(
-    missing: list[str],
-    open_: list[Doubt],
-    variant: Variant,
-    shapes: Shapes,
-    says: Mapping[str, Any],
-    file: Any,
-) -> ConversionError:
-    """The refusal of a file that may be more than one model."""
-    issues = [Issue("config", "", found=str(doubt)) for doubt in open_]
-    fields = [*missing, *dict.fromkeys(doubt.field for doubt in open_)]
-    if missing:
-        verb = "is" if len(fields) == 1 else "are"
-        text = (
-            f"the file does not say which model it is: {listed(fields)} {verb} not in "
-            "this file"
-        )
-        issues.append(Issue("config", "", found=text))
-    dialect = load(variant.name.partition("@")[0])
-    rows = (*canonical_shapes(variant, shapes).get("pos_embed", ()), None, None)[1]
-    file_says = FileSays(says, rows, _flat_width(variant, shapes))
-    hint = advice(fields, file_says, dialect.places, variant.architectures)
-    return ConversionError(issues, file=file, hint=hint)
-
-
 def _unturned(config: ViTConfig, file: Any) -> ViTConfig:
     """The config, if its positions are what the twins can compute."""
     if config.rope is not None:
@@ -226,7 +197,7 @@ def _flat_channels(
 ) -> None:
     """Channels and number of axes from a flattened patch, once its sides are known."""
     patch, size = fields.get("patch_size"), fields.get("img_size")
-    width = _flat_width(variant, shapes)
+    width = flat_width(variant, shapes)
     if patch is None or size is None or "in_chans" in fields or width is None:
         return
     if "spatial_dims" not in fields:
@@ -268,15 +239,6 @@ def _flat_axes(
     return fits[0] if len(fits) == 1 else None
 
 
-def _flat_width(variant: Variant, shapes: Shapes) -> int | None:
-    """Values of a patch, where the projection is a matrix on flattened patches."""
-    for row in variant.table.rows:
-        if row.targets == ("patch_embed.proj.weight",) and row.sources[0] in shapes:
-            shape = shapes[row.sources[0]]
-            return shape[-1] if len(shape) == 2 else None
-    return None
-
-
 def _head_width(fields: dict[str, Any], variant: Variant, shapes: Shapes) -> None:
     """Width of a head from all heads' together, once their number is known."""
     rows = canonical_shapes(variant, shapes).get("blocks.0.attn.qkv.weight", (None,))[0]
@@ -306,7 +268,7 @@ def _told(
     if not given.lacking:
         return says
     headless = not says.get("num_classes") and known.get("num_classes")
-    fields = BY_PRESENCE | (_OF_HEAD if headless else frozenset())
+    fields = BY_PRESENCE | (OF_HEAD if headless else frozenset())
     return {
         name: value
         for name, value in says.items()
@@ -314,37 +276,15 @@ def _told(
     }
 
 
-def _compare(
-    says: Mapping[str, Any],
-    known: Mapping[str, Any],
-    variant: Variant,
-    file: Any,
-    config: ViTConfig | None,
-) -> None:
-    issues = [
+def _conflicts(
+    says: Mapping[str, Any], known: Mapping[str, Any], config: ViTConfig | None
+) -> list[Issue]:
+    """Fields of which the tensors say other than the caller."""
+    return [
         Issue("config", name, f"{value!r} in the file", f"{known[name]!r} as given")
         for name, value in says.items()
         if name in known and not _agrees(name, value, known[name], config)
     ]
-    if issues:
-        raise ConversionError(
-            issues,
-            file=file,
-            dialect=variant.name,
-            hint=_to_agree({issue.name: says[issue.name] for issue in issues}),
-        )
-
-
-def _to_agree(said: Mapping[str, Any]) -> str:
-    """What to do about a config that says other than the file.
-
-    Args:
-        said: The fields at odds, as the file has them.
-    """
-    former = "The file's names and shapes say the former"
-    if set(said) <= _OUTPUT:
-        return f"{former}; {setting(**said)} keeps the rest of the config."
-    return f"{former}; give the config it has."
 
 
 def _agrees(name: str, file: Any, given: Any, config: ViTConfig | None) -> bool:

@@ -101,3 +101,12 @@ def _product(group: str, known: Mapping[str, Dims]) -> list[int | None]:
         return [None]
     numbers = [number for part in parts if part for number in part if number]
     return [math.prod(numbers)]
+
+
+def flat_width(variant: Variant, shapes: Shapes) -> int | None:
+    """Values of a patch, where the projection is a matrix on flattened patches."""
+    for row in variant.table.rows:
+        if row.targets == ("patch_embed.proj.weight",) and row.sources[0] in shapes:
+            shape = shapes[row.sources[0]]
+            return shape[-1] if len(shape) == 2 else None
+    return None

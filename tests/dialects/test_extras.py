@@ -239,3 +239,18 @@ def test_a_pooler_that_no_config_asks_for_is_left_out_with_the_reason(
     found, report = converted(path, changes={**UNSEEN, "global_pool": "none"})
     assert same(found, parts(config())[0])
     assert all("pooler" in report.dropped[name] for name in arrays if "pooler" in name)
+
+
+def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
+    """What is missing, what is contradicted and what is too much: one refusal."""
+    path, whole = write(tmp_path / "a.safetensors", "", PROJECTOR)
+    text = refused(path, changes={"depth": 7, "num_heads": 3})
+    assert re.search(r"depth\s+found 2 in the file;\s+expected 7", text)
+    assert all(f"unexpected  {name}" in text for name in PROJECTOR)
+    (line,) = re.findall(r"State them: (.*)", text)
+    for name in ("img_size", "norm_eps", "act_layer", "global_pool"):
+        assert f'"{name}":' in line
+    assert "num_heads" not in line
+    (drop,) = re.findall(r"leave them out: drop=(.*)", text)
+    found, _ = converted(path, changes=TOKEN, drop=json.loads(drop))
+    assert same(found, whole)
