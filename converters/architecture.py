@@ -90,14 +90,24 @@ def architecture_lines(items: Mapping[str, str]) -> list[str]:
     """The same in two or three lines; none of a model of which nothing is known."""
     if not items:
         return []
-    lines = [
-        f"{items['input']}, patch {items['patch']}, {items['blocks']}, "
-        f"{items['attention']}, MLP {items['MLP']}",
-        f"{items['activation']}; {items['norms']}; {items['tokens']}; positions "
-        f"{items['positions']}; pooling: {items['pooling']}; head: {items['head']}",
-    ]
-    extras = items[OTHER]
-    return lines if extras == NOTHING else [*lines, f"{OTHER}: {extras}"]
+    first = ("input", "patch", "blocks", "attention", "MLP")
+    second = ("activation", "norms", "tokens", "positions", "pooling", "head")
+    lines = [", ".join(_labelled(items, first)), "; ".join(_labelled(items, second))]
+    extras = items.get(OTHER, NOTHING)
+    lines += [] if extras == NOTHING else [f"{OTHER}: {extras}"]
+    return [line for line in lines if line]
+
+
+_LABELS = {
+    # what a text needs before it, to be understood without its row
+    **{"patch": "patch ", "MLP": "MLP ", "positions": "positions "},
+    **{"pooling": "pooling: ", "head": "head: "},
+}
+
+
+def _labelled(items: Mapping[str, str], names: Iterable[str]) -> list[str]:
+    """The texts that there are; a record from elsewhere may lack some."""
+    return [_LABELS.get(name, "") + items[name] for name in names if name in items]
 
 
 def by_hand(statements: Iterable[Statement]) -> str:
