@@ -123,7 +123,7 @@ def make(folder: Path, arguments: argparse.Namespace) -> dict:
     import numpy as np
     from safetensors.numpy import save_file
 
-    from converters.dialects import find
+    from converters.libraries import find
     from vit_config import ViTConfig
 
     fields = {**FIELDS, "num_hidden_layers": arguments.layers}
@@ -175,7 +175,7 @@ def copy(folder: Path, arguments: argparse.Namespace) -> dict:
 def convert(folder: Path, arguments: argparse.Namespace) -> dict:
     """Converts, with the memory watched."""
     import converters
-    import converters.conversion
+    import converters.conversion.convert
     import converters.files.keras_file
 
     before = anonymous()

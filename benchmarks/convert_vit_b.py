@@ -125,7 +125,7 @@ def config():
 
 def timm():
     """How timm names the weights."""
-    from converters.dialects import find
+    from converters.libraries import find
 
     return find("timm")[1][0]
 
@@ -166,7 +166,7 @@ def _header_length(path: Path) -> int:
 def convert(folder: Path) -> None:
     """Converts, with the memory watched."""
     import converters
-    import converters.conversion
+    import converters.conversion.convert
     import converters.files.keras_file
 
     target = folder / "vit_b.keras"

@@ -25,10 +25,10 @@ import torch
 from PIL import Image
 
 import torch_vit
-from converters.deploy.media.ahead import read_ahead, workers
-from converters.deploy.media.inputs import InputReader
-from converters.deploy.media.picture import quiet
-from converters.parity.torch_runner import TorchRunner
+from converters.inputs.ahead import read_ahead, workers
+from converters.inputs.files import InputReader
+from converters.inputs.picture import quiet
+from converters.workers.torch_runner import TorchRunner
 from vit_config import ViTConfig
 
 DATA = {

@@ -12,26 +12,26 @@ from typing import TYPE_CHECKING, Any
 from converters.version import VERSION as __version__
 
 if TYPE_CHECKING:
-    from converters.conversion import convert
-    from converters.deploy.attending.run import AttentionReport, attention
-    from converters.deploy.bench.report import BenchReport
-    from converters.deploy.bench.run import bench
-    from converters.deploy.embed import embed
-    from converters.deploy.embedding.report import EmbedReport
-    from converters.deploy.export.report import ExportReport
-    from converters.deploy.export.run import export
-    from converters.deploy.media.volume import Volume
-    from converters.deploy.predict import predict
-    from converters.deploy.predictions import Predictions
-    from converters.deploy.quantizing.report import QuantizationReport
-    from converters.deploy.quantizing.run import quantize
-    from converters.deploy.scans import read_scan
+    from converters.artifacts.report import ExportReport
+    from converters.artifacts.run import export
+    from converters.benchmark.report import BenchReport
+    from converters.benchmark.run import bench
+    from converters.checks.inspection import Inspection, inspect
+    from converters.conversion.convert import convert
+    from converters.conversion.report import ConversionReport
     from converters.errors import ConversionError, Issue
-    from converters.inspection import Inspection, inspect
+    from converters.inference.attention.run import AttentionReport, attention
+    from converters.inference.embed import embed
+    from converters.inference.embedding.report import EmbedReport
+    from converters.inference.predict import predict
+    from converters.inference.predictions import Predictions
+    from converters.inputs.read_scan import read_scan
+    from converters.inputs.volume import Volume
     from converters.parity.assertion import assert_parity
     from converters.parity.record import ParityReport
     from converters.parity.verify import verify
-    from converters.report import ConversionReport
+    from converters.quantization.report import QuantizationReport
+    from converters.quantization.run import quantize
 
 __all__ = [
     "AttentionReport",
@@ -61,28 +61,28 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AttentionReport": "deploy.attending.run",
-    "BenchReport": "deploy.bench.report",
+    "AttentionReport": "inference.attention.run",
+    "BenchReport": "benchmark.report",
     "ConversionError": "errors",
-    "ConversionReport": "report",
-    "EmbedReport": "deploy.embedding.report",
-    "ExportReport": "deploy.export.report",
-    "Inspection": "inspection",
+    "ConversionReport": "conversion.report",
+    "EmbedReport": "inference.embedding.report",
+    "ExportReport": "artifacts.report",
+    "Inspection": "checks.inspection",
     "Issue": "errors",
     "ParityReport": "parity.record",
-    "Predictions": "deploy.predictions",
-    "QuantizationReport": "deploy.quantizing.report",
-    "Volume": "deploy.media.volume",
+    "Predictions": "inference.predictions",
+    "QuantizationReport": "quantization.report",
+    "Volume": "inputs.volume",
     "assert_parity": "parity.assertion",
-    "attention": "deploy.attending.run",
-    "bench": "deploy.bench.run",
-    "convert": "conversion",
-    "embed": "deploy.embed",
-    "export": "deploy.export.run",
-    "inspect": "inspection",
-    "predict": "deploy.predict",
-    "quantize": "deploy.quantizing.run",
-    "read_scan": "deploy.scans",
+    "attention": "inference.attention.run",
+    "bench": "benchmark.run",
+    "convert": "conversion.convert",
+    "embed": "inference.embed",
+    "export": "artifacts.run",
+    "inspect": "checks.inspection",
+    "predict": "inference.predict",
+    "quantize": "quantization.run",
+    "read_scan": "inputs.read_scan",
     "verify": "parity.verify",
 }
 

@@ -237,7 +237,7 @@ class ViT(Features, Saved, NamedWeights, keras.Model):
         Raises:
             converters.ConversionError: If anything does not fit, with every problem.
         """
-        from converters.pretrained import load_keras
+        from converters.conversion.pretrained import load_keras
 
         return load_keras(
             cls,
@@ -265,7 +265,7 @@ class ViT(Features, Saved, NamedWeights, keras.Model):
             path: Where to; the suffix decides the format, none means a folder.
             force: Replace what is there.
         """
-        from converters.pretrained import save_keras
+        from converters.conversion.pretrained import save_keras
 
         save_keras(self, path, force=force)
 

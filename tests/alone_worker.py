@@ -1,6 +1,6 @@
 """The process of `verify` that runs Keras, `alone` with its backend.
 
-`python -m tests.alone_worker JOB` does what `python -m converters.parity.worker JOB`
+`python -m tests.alone_worker JOB` does what `python -m converters.workers.worker JOB`
 does, in half of the time.
 """
 
@@ -10,7 +10,7 @@ import os
 import runpy
 from pathlib import Path
 
-from converters.parity.process import KERAS_WORKER, Worker
+from converters.workers.process import KERAS_WORKER, Worker
 from tests.alone import leave_out_others, remember_skipped
 
 

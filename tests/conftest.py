@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from converters import conversion
-from converters.parity import process
+from converters.conversion import convert as conversion
+from converters.workers import process
 from tests.alone_worker import AloneWorker
 
 # Each worker of pytest has processes of its own at work: with a thread for every core

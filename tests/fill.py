@@ -1,6 +1,6 @@
 """The package's deterministic weights and inputs, under the name tests know them by."""
 
-from converters.parity.fill import (
+from converters.workers.fill import (
     FAINT,
     LARGE,
     InputKind,

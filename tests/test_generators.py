@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from converters.parity.arrays import read_array
+from converters.inputs.arrays import read_array
 from vit_config import ViTConfig
 
 ROOT = Path(__file__).resolve().parents[1]

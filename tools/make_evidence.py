@@ -1,4 +1,4 @@
-"""Makes `converters/dialects/evidence.json`: what each dialect was compared with.
+"""Makes `converters/libraries/evidence.json`: what each dialect was compared with.
 
 Run from the root of the repository, in any environment that has this package; the table
 of dialects in the README is brought up to date, too:
@@ -23,7 +23,7 @@ from safetensors import safe_open
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORDS = ROOT / "tests" / "dialects"
-TARGET = ROOT / "converters" / "dialects" / "evidence.json"
+TARGET = ROOT / "converters" / "libraries" / "evidence.json"
 README = ROOT / "README.md"
 MARK = "<!-- vit-duet table --dialects --markdown -->\n"
 
@@ -116,7 +116,7 @@ def text() -> str:
 
 def with_table(readme: str) -> str:
     """The README with the table as it is now."""
-    from converters.dialects.listing import listed, markdown
+    from converters.libraries.listing import listed, markdown
 
     before, mark, rest = readme.partition(MARK)
     _, blank, after = rest.partition("\n\n")

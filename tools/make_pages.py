@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from converters.dialects.listing import assumptions_page  # noqa: E402
+from converters.libraries.listing import assumptions_page  # noqa: E402
 from tests.dialects.page_sources import PAGES, SOURCES  # noqa: E402
 from tests.pages import refreshed  # noqa: E402
 

@@ -1,4 +1,4 @@
-"""Writes vit_config/dialects/timm_names.json: what timm's architecture names mean.
+"""Writes converters/libraries/timm/timm_names.json: what timm's names mean.
 
 Run in the environment that `tools/make_goldens.py` names, from the root of the
 repository:
@@ -43,7 +43,7 @@ from timm.models import _builder, _registry, deit, vision_transformer
 from timm.models._pretrained import PretrainedCfg
 
 ROOT = Path(__file__).resolve().parents[1]
-WHERE = ROOT / "vit_config" / "dialects" / "timm_names.json"
+WHERE = ROOT / "converters" / "libraries" / "timm" / "timm_names.json"
 SHAPES = ROOT / "tests" / "vit_config" / "timm_shapes.json"
 sys.path.insert(0, str(ROOT))
 

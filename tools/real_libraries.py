@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from converters.parity.rms import RMS_LIMIT, compare_rms
+from converters.judging.rms import RMS_LIMIT, compare_rms
 from vit_config import ViTConfig
 
 Run = Callable[[Any], Any]

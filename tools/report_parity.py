@@ -24,7 +24,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from converters.parity.rms import MAX_LIMIT, RMS_LIMIT  # noqa: E402
+from converters.judging.rms import MAX_LIMIT, RMS_LIMIT  # noqa: E402
 from tests.cases import CASES  # noqa: E402
 from tests.parity import suite  # noqa: E402
 from tests.parity.protocol import Job  # noqa: E402

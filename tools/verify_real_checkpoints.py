@@ -35,7 +35,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import converters  # noqa: E402
-from converters import hub  # noqa: E402
+from converters.sources import hub  # noqa: E402
 from tools.real_checkpoints import CHECKPOINTS, Checkpoint  # noqa: E402
 from tools.real_libraries import NotComparedError, compare  # noqa: E402
 

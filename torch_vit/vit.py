@@ -191,7 +191,7 @@ class ViT(Features, nn.Module):
         Raises:
             converters.ConversionError: If anything does not fit, with every problem.
         """
-        from converters.pretrained import load_torch
+        from converters.conversion.pretrained import load_torch
 
         return load_torch(
             cls,
@@ -218,7 +218,7 @@ class ViT(Features, nn.Module):
             path: Where to; the suffix decides the format, none means a folder.
             force: Replace what is there.
         """
-        from converters.pretrained import save_torch
+        from converters.conversion.pretrained import save_torch
 
         save_torch(self, path, force=force)
 

@@ -370,7 +370,9 @@ class ViTConfig(Frozen):
         Raises:
             ConfigError: With every problem found.
         """
-        from vit_config.dialects import from_dialect  # the table imports this module
+        from converters.libraries.config import (
+            from_dialect,  # the table imports this module
+        )
 
         return cls(**from_dialect(dialect, fields))
 

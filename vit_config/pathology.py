@@ -80,7 +80,7 @@ MODELS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
 
 def fields_of(name: str) -> dict[str, Any]:
     """The fields of `ViTConfig` of one of these models."""
-    from vit_config.dialects.timm import read_fields  # which imports the schema
+    from converters.libraries.timm.config import read_fields  # which imports the schema
 
     arguments, data, source = MODELS[name]
     fields = read_fields(arguments)

@@ -1,6 +1,6 @@
 """What `data` of a config does to a volume: the one plan that both twins follow.
 
-A scan is read before (`converters.deploy.media.volume`): turned to `orientation`, whose
+A scan is read before (`converters.inputs.volume`): turned to `orientation`, whose
 axes are `axes`, and resampled to `spacing_mm` where `spacing_mode` says so; values in
 the scan's own units, such as Hounsfield's. Then, each volume for itself:
 

@@ -38,7 +38,7 @@ from converters.cli.serve import serve
 from converters.cli.verify import verify
 
 if TYPE_CHECKING:
-    from converters.report import Verify
+    from converters.conversion.report import Verify
     from vit_config import ViTConfig
 
 app = typer.Typer(
@@ -134,7 +134,7 @@ def convert(
     as_json: Json = False,
 ) -> None:
     """Convert weights; the written file is proved before it gets its name."""
-    from converters.conversion import convert as run
+    from converters.conversion.convert import convert as run
 
     shown = conversion_progress(Path(source).name, quiet=as_json)
     with refusals(as_json, unwritten=True), shown as (show, tell):
@@ -193,7 +193,7 @@ def inspect(
 
     The exit code is 0 only if convert takes the file as it is.
     """
-    from converters.inspection import inspect as run
+    from converters.checks.inspection import inspect as run
 
     with refusals(as_json):
         found = run(
@@ -274,7 +274,7 @@ def demo(
 
 
 def _model(preset: str | None, config: Path | None) -> ViTConfig | None:
-    from converters.conversion import load_config
+    from converters.conversion.convert import load_config
     from vit_config import ViTConfig
 
     if preset is not None and config is not None:

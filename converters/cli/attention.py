@@ -39,7 +39,7 @@ def attention(
 
     The input is read and prepared as predict does; a volume is shown in three slices.
     """
-    from converters.deploy.attending.run import attention as run
+    from converters.inference.attention.run import attention as run
 
     with refusals(as_json, unwritten=True):
         report = run(

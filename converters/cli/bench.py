@@ -75,7 +75,7 @@ def bench(
     force: Force = False,
 ) -> None:
     """Measure the twins, and others beside them, in turns; print ratios."""
-    from converters.deploy.bench.run import bench as run
+    from converters.benchmark.run import bench as run
     from converters.files.atomic import atomic, check_output
 
     to_file = json_ is not None and str(json_) != "-"

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, Optional
 import typer
 
 if TYPE_CHECKING:
-    from converters.conversion import Progress
-    from converters.phases import Announce
+    from converters.conversion.convert import Progress
+    from converters.reports.phases import Announce
 
 REFUSED = 1
 
@@ -141,7 +141,7 @@ def phase_lines(quiet: bool = False) -> Iterator[Announce | None]:
     if quiet:
         yield None
         return
-    from converters.phases import Phases
+    from converters.reports.phases import Phases
 
     phases = Phases(
         ended=lambda name, seconds: typer.echo(f"{name}: {seconds:.2f} s", err=True)

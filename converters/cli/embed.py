@@ -54,7 +54,7 @@ def embed(
 
     The same call goes on after a stop or a kill. Files that cannot be read are listed.
     """
-    from converters.deploy.embed import embed as run
+    from converters.inference.embed import embed as run
 
     with refusals(as_json), file_bar("embed", quiet=as_json) as show:
         found = run(

@@ -55,8 +55,8 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write a model that runs without us; it is run before it gets its name."""
-    from converters.deploy.card.text import client_call, serving_commands
-    from converters.deploy.export.run import export as run
+    from converters.artifacts.run import export as run
+    from converters.cards.text import client_call, serving_commands
 
     shown = status(lines=True, quiet=as_json)
     with refusals(as_json, unwritten=True), shown as tell:

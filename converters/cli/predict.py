@@ -55,7 +55,7 @@ def predict(
     They get the preprocessing that the model's config states; a model that states none
     is refused. The exit code is 1 if any of them could not be read.
     """
-    from converters.deploy.predict import predict as run
+    from converters.inference.predict import predict as run
 
     with refusals(as_json), file_bar("predict", quiet=as_json) as show:
         found = run(

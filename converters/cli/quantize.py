@@ -50,7 +50,7 @@ def quantize(
     as_json: Json = False,
 ) -> None:
     """Write a Keras model with 8-bit weights, and say how far its outputs moved."""
-    from converters.deploy.quantizing.run import quantize as run
+    from converters.quantization.run import quantize as run
 
     shown = status(lines=True, quiet=as_json)
     with refusals(as_json, unwritten=True), shown as tell:

@@ -69,7 +69,7 @@ class Reading:
         Raises:
             ConversionError: If what `--set` says is no field and value.
         """
-        from converters.dialects.asked import parse_changes
+        from converters.sources.request import parse_changes
 
         given = {field.name: getattr(self, field.name) for field in fields(self)}
         given["changes"] = parse_changes(self.changes or [])

@@ -56,8 +56,8 @@ def tried(
     from converters.errors import refusal
     from converters.files.atomic import atomic, check_output
     from converters.parity.output import PRINT
-    from converters.parity.process import ProcessError
     from converters.parity.selftest.run import self_test
+    from converters.workers.process import ProcessError
 
     if json is not None and json != PRINT:
         check_output(json, (), force)

@@ -35,7 +35,7 @@ def serve(
     An example server for trying and testing: one model, one process, no password.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from converters.deploy.serving.run import serve as run
+    from converters.serving.run import serve as run
 
     with refusals():
         run(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from converters.rules import KERAS
+from converters.mapping.table import KERAS
 
 if TYPE_CHECKING:
     from vit_config import ViTConfig
@@ -42,7 +42,7 @@ def rows(config: ViTConfig | None) -> list[list[str]]:
 
 def dialect_table(as_json: bool = False, markdown: bool = False) -> str:
     """What `--dialects` prints: every dialect, and what it was checked against."""
-    from converters.dialects import listing
+    from converters.libraries import listing
 
     found = listing.listed()
     if as_json:

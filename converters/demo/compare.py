@@ -12,9 +12,9 @@ import numpy as np
 from converters.demo import train
 from converters.demo.report import CaseReport, LayerError, percent
 from converters.demo.task import Array, Task
-from converters.engine import sha256
-from converters.parity.process import LAYER_INPUTS, Answer
-from converters.parity.rms import EPS32, MAX_LIMIT, RMS_LIMIT, compare_rms
+from converters.judging.rms import EPS32, MAX_LIMIT, RMS_LIMIT, compare_rms
+from converters.mapping.pipe import sha256
+from converters.workers.process import LAYER_INPUTS, Answer
 
 if TYPE_CHECKING:
     import torch_vit

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import SubFigure
 
-    from converters.parity.process import Fresh
+    from converters.workers.process import Fresh
 
 SAMPLES = 10
 WRONG_SAMPLES = 2

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from converters.conversion import convert
+from converters.conversion.convert import convert
 from converters.demo import compare, train
 from converters.demo.report import CaseReport, DemoReport, percent, table
 from converters.demo.task import DemoError, Task
 from converters.errors import ConversionError, printable
 from converters.extras import MissingExtraError, optional
 from converters.files.atomic import atomic
-from converters.parity import process
+from converters.workers import process
 
 if TYPE_CHECKING:
     from rich.console import Console

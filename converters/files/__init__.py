@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from converters.engine import Pipe, Source
 from converters.errors import refusal
 from converters.files.base import FORMATS, Raw, Reader, format_of
-from converters.rules import KERAS
+from converters.mapping.pipe import Pipe, Source
+from converters.mapping.table import KERAS
 from vit_config import ViTConfig
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
 
-from converters.engine import Array, TensorInfo
 from converters.errors import printable, refusal
-from converters.rules import Plan
+from converters.mapping.pipe import Array, TensorInfo
+from converters.mapping.table import Plan
 from vit_config import ViTConfig
 
 FORMATS = {

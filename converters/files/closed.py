@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from converters.engine import TensorInfo
 from converters.errors import ConversionError, printable, refusal
+from converters.mapping.pipe import TensorInfo
 
 _ORIGINAL = "Convert the checkpoint that it was made from."
 _DEQUANTISE = (

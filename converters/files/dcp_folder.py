@@ -15,7 +15,6 @@ from typing import Self
 
 import numpy as np
 
-from converters.engine import Array, TensorInfo, np_dtype
 from converters.errors import ConversionError, Issue, printable, refusal
 from converters.files.checkpoint import is_training
 from converters.files.contents import OtherContents
@@ -23,6 +22,7 @@ from converters.files.dcp_metadata import NAME, Chunk, Contents, Entry, read_met
 from converters.files.safetensors_file import MAX_RANK, MAX_TENSORS, name_problem
 from converters.files.sharded_file import shard_in
 from converters.files.torch_file import load_tensor
+from converters.mapping.pipe import Array, TensorInfo, np_dtype
 
 SUFFIX = ".distcp"
 

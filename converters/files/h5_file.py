@@ -8,7 +8,6 @@ from typing import Any, BinaryIO, Self
 import h5py
 import numpy as np
 
-from converters.engine import Array, Source, TensorInfo, np_dtype, sha256
 from converters.errors import ConversionError, Issue, printable, refusal
 from converters.files.base import Raw, check_input, merge_configs
 from converters.files.keras_layout import (
@@ -19,8 +18,9 @@ from converters.files.keras_layout import (
     Group,
     layout,
 )
-from converters.rules import KERAS, Plan
-from converters.streaming import Hasher, ahead
+from converters.mapping.pipe import Array, Source, TensorInfo, np_dtype, sha256
+from converters.mapping.stream import Hasher, ahead
+from converters.mapping.table import KERAS, Plan
 from vit_config import ViTConfig
 from vit_config.strict_json import JsonError, canonical, strict_object
 

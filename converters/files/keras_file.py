@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from converters.engine import Source
 from converters.errors import ConversionError, printable, refusal
 from converters.files.base import Raw, check_input, merge_configs
 from converters.files.h5_file import (
@@ -22,6 +21,7 @@ from converters.files.h5_file import (
 )
 from converters.files.window import growing
 from converters.files.zip_archive import Extent, member_start
+from converters.mapping.pipe import Source
 from converters.version import producer
 from vit_config import ConfigError, ViTConfig
 from vit_config.strict_json import JsonError, strict_object

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from converters.engine import Source
 from converters.errors import refusal
 from converters.files.base import Raw, check_input, merge_configs
 from converters.files.h5_file import Saved, WeightsH5Reader, write_h5
@@ -21,6 +20,7 @@ from converters.files.keras_file import (
     model_of,
     version_remarks,
 )
+from converters.mapping.pipe import Source
 from converters.version import producer
 from vit_config import ViTConfig
 

@@ -14,13 +14,13 @@ from typing import Any, Self
 
 import numpy as np
 
-from converters.engine import Array, TensorInfo, np_dtype
 from converters.errors import ConversionError, printable, refusal
 from converters.extras import optional
 from converters.files.base import check_input
 from converters.files.checkpoint import is_training
 from converters.files.contents import OtherContents
 from converters.files.safetensors_file import MAX_RANK, MAX_TENSORS, name_problem
+from converters.mapping.pipe import Array, TensorInfo, np_dtype
 
 _ARRAY, _SCALAR = 1, 3  # Flax's codes of msgpack extensions
 _STATE = "opt_state"  # of a TrainState, beside "params"

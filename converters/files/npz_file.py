@@ -23,10 +23,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.lib import format as npy
 
-from converters.engine import Array, TensorInfo, np_dtype
 from converters.errors import ConversionError, printable, refusal
 from converters.files.base import check_input
 from converters.files.safetensors_file import MAX_RANK, MAX_TENSORS, name_problem
+from converters.mapping.pipe import Array, TensorInfo, np_dtype
 
 SCAN, BLOCK = "/encoderblock/", "/encoderblock_{}/"
 

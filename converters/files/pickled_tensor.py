@@ -11,10 +11,10 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from converters.engine import Array, TensorInfo, np_dtype
 from converters.errors import printable, refusal
 from converters.files.safetensors_file import MAX_RANK
 from converters.files.zip_archive import Extent
+from converters.mapping.pipe import Array, TensorInfo, np_dtype
 
 STORAGES = {
     # torch's class of a storage: type and size of a value

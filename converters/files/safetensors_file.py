@@ -10,10 +10,10 @@ from typing import Any, BinaryIO, Self
 
 import numpy as np
 
-from converters.engine import Array, Source, TensorInfo, np_dtype
 from converters.errors import ConversionError, printable, refusal
 from converters.files.base import check_input, merge_configs
-from converters.rules import CANONICAL, Plan
+from converters.mapping.pipe import Array, Source, TensorInfo, np_dtype
+from converters.mapping.table import CANONICAL, Plan
 from converters.version import producer
 from vit_config import SCHEMA_VERSION, ViTConfig
 from vit_config.strict_json import JsonError, canonical, strict_object

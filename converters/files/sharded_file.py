@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from converters.engine import Array, TensorInfo
 from converters.errors import ConversionError, Issue, printable, refusal
 from converters.files.base import merge_configs
 from converters.files.contents import together
 from converters.files.safetensors_file import SafetensorsReader
-from converters.rules import CANONICAL, Plan
+from converters.mapping.pipe import Array, TensorInfo
+from converters.mapping.table import CANONICAL, Plan
 from vit_config import ViTConfig
 from vit_config.strict_json import JsonError, strict_object
 

@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from converters.engine import Array, Source, TensorInfo
 from converters.errors import printable, refusal
 from converters.files.safetensors_file import open_as_library, write_safetensors
+from converters.mapping.pipe import Array, Source, TensorInfo
 from vit_config import ViTConfig
 
 SINGLE = "model.safetensors"

@@ -12,10 +12,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from converters.engine import Array, TensorInfo, np_dtype
 from converters.errors import printable, refusal
 from converters.files.base import check_input
 from converters.files.h5_file import open_h5, scan
+from converters.mapping.pipe import Array, TensorInfo, np_dtype
 
 _MODEL = "tf_"
 

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
-from converters.engine import Array, TensorInfo
 from converters.errors import printable, refusal
 from converters.files.base import what_is
 from converters.files.checkpoint import Checkpoint, from_module, from_values
@@ -29,6 +28,7 @@ from converters.files.torch_storages import (
 )
 from converters.files.unpickling import unpickled
 from converters.files.zip_archive import ZipArchive
+from converters.mapping.pipe import Array, TensorInfo
 
 PICKLE = "data.pkl"
 _MARKS = (PICKLE, *PT2_MARKS)

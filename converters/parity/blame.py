@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from converters.parity.parts import Part, parts
 from converters.parity.reasons import Reason
 from converters.parity.record import Divergence
+from converters.workers.parts import Part, parts
 from vit_config import ViTConfig
 from vit_config.weights import weight_table
 

@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converters.errors import ConversionError, Issue, printable, refusal
-from converters.parity.decisions import Rule
-from converters.parity.user_inputs import (
+from converters.inputs.user_inputs import (
     Input,
     count_inputs,
     file_hash,
     read_inputs,
     unusable,
 )
+from converters.parity.decisions import Rule
 from vit_config import ViTConfig
 
 

@@ -8,20 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from converters.judging.criteria import Criteria
 from converters.parity.case_list import Case, Chunk, chunks, read_cases
 from converters.parity.cases import Tally, in_words
-from converters.parity.criteria import Criteria
 from converters.parity.decisions import Rule, decision_rule
 from converters.parity.operands import Opened
 from converters.parity.plan import Plan
-from converters.parity.process import (
-    KERAS_WORKER,
-    ProcessError,
-    started,
-    write_job,
-)
 from converters.parity.record import CaseSummary, Check
 from converters.parity.run import LIMIT_S, REFERENCE
+from converters.workers.process import KERAS_WORKER, ProcessError, started, write_job
 from vit_config import ViTConfig
 
 FILE = "cases.npy"

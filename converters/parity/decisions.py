@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.audit import head_outputs
+from converters.checks.audit import head_outputs
 from converters.errors import refusal
 from converters.extras import optional
 from converters.wording import options, setting

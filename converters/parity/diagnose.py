@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from converters.engine import Array, np_dtype
+from converters.mapping.pipe import Array, np_dtype
 from converters.parity.operands import Opened
 from converters.parity.record import ConfigRow, Divergence, TensorRow
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from converters.parity.criteria import Criteria
+from converters.judging.criteria import Criteria
 from converters.parity.diagnose import of_config, of_tensors
 from converters.parity.identity import statement_checks
 from converters.parity.operands import Opened

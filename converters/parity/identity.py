@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Iterator
 from typing import Any
 
-from converters.architecture import architecture_items, statements_of
-from converters.engine import model_fingerprint
+from converters.checks.architecture import architecture_items, statements_of
+from converters.mapping.pipe import model_fingerprint
 from converters.parity.record import Check
 from vit_config import Statement, ViTConfig
 

@@ -14,11 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from converters.engine import Array
-from converters.live import is_module
-from converters.live.twins import copy_of, framework_of
-from converters.parity.answers import Case, Runner
-from converters.parity.archive import Archive, Arrays
+from converters.mapping.pipe import Array
 from converters.parity.exported.operand import Exported
 from converters.parity.findings import Findings, not_checked
 from converters.parity.operands import Opened
@@ -26,6 +22,10 @@ from converters.parity.options import Options
 from converters.parity.plan import Plan
 from converters.parity.record import LIVE, Check, Operand
 from converters.parity.run import Answers, Run
+from converters.sources.live import is_module
+from converters.twins.live import copy_of, framework_of
+from converters.workers.answers import Case, Runner
+from converters.workers.archive import Archive, Arrays
 
 COPY = "a copy of its weights and config in fresh processes"
 
@@ -185,10 +185,10 @@ _PLACES = {"torch": _torch_place, "keras": _keras_place}
 
 def _runner(live: Any) -> Runner:
     if framework_of(live) == "torch":
-        from converters.parity.torch_runner import TorchRunner
+        from converters.workers.torch_runner import TorchRunner
 
         return TorchRunner(getattr(live, "vit", live))
-    from converters.parity.keras_runner import KerasRunner
+    from converters.workers.keras_runner import KerasRunner
 
     return KerasRunner(live)
 

@@ -9,17 +9,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from converters.parity.archive import Arrays
-from converters.parity.process import (
+from converters.parity.record import Check
+from converters.parity.reload import Reloads, saved_again
+from converters.parity.run import LIMIT_S, REFERENCE, Answers, Job, Pair, Run, note
+from converters.workers.archive import Arrays
+from converters.workers.process import (
     KERAS_WORKER,
     ProcessError,
     Worker,
     started,
     write_job,
 )
-from converters.parity.record import Check
-from converters.parity.reload import Reloads, saved_again
-from converters.parity.run import LIMIT_S, REFERENCE, Answers, Job, Pair, Run, note
 
 
 @dataclass(frozen=True)

@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from converters.checking import Checked, checked
-from converters.dialects.asked import Asked
-from converters.dialects.opening import open_source
-from converters.engine import fingerprint
+from converters.checks.source import Checked, checked
+from converters.conversion.verification import RUNNABLE
 from converters.errors import ConversionError, printable
 from converters.extras import twin
 from converters.files import write
 from converters.files.base import Raw, Reader
-from converters.live import is_module, unwrapped
-from converters.live.twins import check_twin, framework_of, is_pipeline, is_twin
+from converters.mapping.pipe import fingerprint
 from converters.parity.identity import identity_of
 from converters.parity.record import Operand
-from converters.verification import RUNNABLE
+from converters.sources.door import open_source
+from converters.sources.live import is_module, unwrapped
+from converters.sources.request import Asked
+from converters.twins.live import check_twin, framework_of, is_pipeline, is_twin
 from vit_config import ViTConfig
 
 

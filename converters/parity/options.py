@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from converters.errors import refusal
-from converters.parity.criteria import Criteria
-from converters.parity.device import DEVICES
-from converters.parity.process import BACKENDS
+from converters.judging.criteria import Criteria
 from converters.parity.record import LEVELS, Level
 from converters.wording import option, options as shown
+from converters.workers.device import DEVICES
+from converters.workers.process import BACKENDS
 
 DTYPES = ("float32", "bfloat16", "float16")
 

@@ -14,16 +14,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
-from converters.dialects import NAMES
-from converters.dialects.asked import Asked, library_fields
-from converters.dialects.folders import library_folder
-from converters.dialects.opening import located
-from converters.live import is_module, unwrapped
-from converters.parity.device import UnavailableError
-from converters.parity.process import started, write_job
+from converters.libraries import NAMES
+from converters.libraries.timm import config_names as timm_names
 from converters.parity.record import Operand
+from converters.sources.door import located
+from converters.sources.folders import library_folder
+from converters.sources.live import is_module, unwrapped
+from converters.sources.request import Asked, library_fields
+from converters.workers.device import UnavailableError
+from converters.workers.process import started, write_job
 from vit_config import ViTConfig
-from vit_config.dialects import timm_names
 
 PROCESS = "converters.parity.source"
 ANSWERS = "source.npz"
@@ -74,7 +74,7 @@ def source_job(opened: Opened, case: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         opened: The operand.
-        case: What every model is asked, see `converters.parity.answers`.
+        case: What every model is asked, see `converters.workers.answers`.
 
     Raises:
         UnavailableError: If no library that is run here has the model, or it is not

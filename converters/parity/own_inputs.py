@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from converters.inputs.user_inputs import Written, find_inputs, write_inputs
 from converters.parity.findings import Findings
 from converters.parity.plan import OWN_FILE
 from converters.parity.record import Check
 from converters.parity.run import Run
-from converters.parity.user_inputs import Written, find_inputs, write_inputs
 from vit_config import ViTConfig
 
 MOST_INPUTS = 1024

@@ -8,20 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from converters.engine import Array
+from converters.judging.rms import LEAST_INPUTS
+from converters.mapping.pipe import Array
 from converters.parity.attention import SHOWN
-from converters.parity.inputs import write_sets
-from converters.parity.raw import write_raw
 from converters.parity.record import LEVELS, Level
-from converters.parity.rms import LEAST_INPUTS
-from converters.parity.size import (
+from converters.parity.weights import output_shape
+from converters.workers.inputs import write_sets
+from converters.workers.raw import write_raw
+from converters.workers.size import (
     HEAD_PATCHES,
     batch_of,
     enough,
     inputs_for,
     operations,
 )
-from converters.parity.weights import output_shape
 from vit_config import ViTConfig
 
 STEPS = 5

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from converters.errors import refusal
-from converters.parity.criteria import Criteria
+from converters.judging.criteria import Criteria
 from converters.parity.record import Check, ParityReport, Status
 from converters.parity.weights import names
 

@@ -57,7 +57,7 @@ class Operand(Strict):
         dialect: Whose tensor names it has.
         fingerprint: SHA-256 over its canonical weights.
         architecture: SHA-256 of its config without data, labels and source.
-        model: SHA-256 over both, see `converters.engine.model_fingerprint`.
+        model: SHA-256 over both, see `converters.mapping.pipe.model_fingerprint`.
         about: Its architecture in words, by part; empty if it states no config.
         fields: The same as fields of the config.
         stated: What was stated by hand of it, and is in nothing of its source.

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from converters.parity.archive import Arrays
-from converters.parity.process import ProcessError, Worker, write_job
 from converters.parity.record import Check
 from converters.parity.run import LIMIT_S, RELOADED, Job, Run
+from converters.workers.archive import Arrays
+from converters.workers.process import ProcessError, Worker, write_job
 
 _KEPT = ("folder", "config", "dtype", "device", "batch")
 

@@ -11,16 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from converters.engine import Array
-from converters.parity.archive import Arrays
-from converters.parity.device import UnavailableError
+from converters.mapping.pipe import Array
 from converters.parity.operands import Opened
 from converters.parity.original import run_source, source_label
 from converters.parity.plan import Plan
-from converters.parity.process import ProcessError
 from converters.version import VERSION
+from converters.workers.archive import Arrays
+from converters.workers.device import UnavailableError
+from converters.workers.process import ProcessError
 
-REFERENCE = "converters.parity.reference"
+REFERENCE = "converters.workers.reference"
 LIMIT_S = 24 * 3600
 RELOADED = "batch3"
 """The kind of input on which a model that was saved again must give the same bits."""

@@ -1,7 +1,7 @@
 """The process of the original library: its own model of a source, asked.
 
 Run as `python -m converters.parity.source JOB`. JOB is a JSON file as for
-`converters.parity.worker`; a case has what `converters.parity.original` writes and of
+`converters.workers.worker`; a case has what `converters.parity.original` writes and of
 the questions "sets", "head" and, of the input alone, "gradients". "set:KIND:tokens",
 "set:KIND:pooled" and "head" are answered where the library has such a result.
 """
@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.parity.device import (
+from converters.workers.device import (
     UnavailableError,
     device_of,
     flags,
     settle,
     versions,
 )
-from converters.parity.program import run
+from converters.workers.program import run
 
 if TYPE_CHECKING:
     from converters.parity.source_model import SourceModel
@@ -92,8 +92,8 @@ def _asked(fields: dict[str, Any], folder: Path) -> dict[str, Any]:
 def _answer(model: SourceModel, fields: dict[str, Any], folder: Path) -> None:
     import torch
 
-    from converters.parity.archive import Archive
-    from converters.parity.torch_runner import as_array
+    from converters.workers.archive import Archive
+    from converters.workers.torch_runner import as_array
 
     dtype = getattr(torch, fields.get("dtype") or "float32")
     model.module.to(fields.get("device", "cpu"), dtype).eval()

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.dialects.asked import Asked
-from converters.dialects.opening import open_raw, read_raw
-from converters.dialects.reading import DialectReader
-from converters.parity.device import UnavailableError
+from converters.sources.dialect_reader import DialectReader
+from converters.sources.door import open_raw, read_raw
+from converters.sources.request import Asked
+from converters.workers.device import UnavailableError
 from vit_config import ConfigError, ViTConfig
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def live_model(module: Any, fields: Mapping[str, Any]) -> SourceModel:
 
 def _library(fields: Mapping[str, Any]) -> Any:
     dialect = fields["dialect"].partition("@")[0]
-    return import_module(f"converters.parity.libraries.{dialect}")
+    return import_module(f"converters.libraries.{dialect}.original")
 
 
 def _raw(
@@ -242,7 +242,7 @@ def fitting(raw: Raw, dialect: str, arguments: Mapping[str, Any]) -> None:
     Raises:
         UnavailableError: If the library has no arguments for it.
     """
-    from vit_config.dialects.compare import differences
+    from converters.libraries.config_differences import differences
 
     lines = list(raw.reader.match.variant.holds(raw.config))
     if not lines:

@@ -6,21 +6,21 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from converters.engine import Array
-from converters.parity.answers import FAINT, FAINT_KIND
-from converters.parity.archive import as_laid
+from converters.mapping.pipe import Array
 from converters.parity.blame import blame, part_of
 from converters.parity.findings import Findings
 from converters.parity.judge import Judge
 from converters.parity.operands import Opened
 from converters.parity.options import Options
-from converters.parity.parts import INPUT
 from converters.parity.plan import Plan
-from converters.parity.raw import checks as raw_checks
 from converters.parity.reasons import explained
 from converters.parity.record import Divergence, LayerRow
 from converters.parity.run import Answers, Run
 from converters.parity.weights import memory_check
+from converters.workers.answers import FAINT, FAINT_KIND
+from converters.workers.archive import as_laid
+from converters.workers.parts import INPUT
+from converters.workers.raw import checks as raw_checks
 from vit_config import ViTConfig
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from converters.architecture import NOT_IN_FILE, architecture_lines, by_hand
+from converters.checks.architecture import NOT_IN_FILE, architecture_lines, by_hand
 from converters.parity.record import (
     MEANINGS,
     Check,

@@ -18,12 +18,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from converters.dialects.asked import Asked, ConfigLike
 from converters.errors import ConversionError, named, refusal
 from converters.extras import MissingExtraError
+from converters.judging.criteria import read_criteria
 from converters.parity.attention import pictures_of
 from converters.parity.case_run import case_check, listed, run_cases
-from converters.parity.criteria import read_criteria
 from converters.parity.exported.check import (
     check_exported,
     check_options,
@@ -42,14 +41,15 @@ from converters.parity.operands import Opened, open_operand
 from converters.parity.options import Options, options_of
 from converters.parity.own_inputs import note_inputs, own_inputs
 from converters.parity.plan import Plan
-from converters.parity.process import ProcessError, chosen_backend, require
-from converters.parity.raw import states
 from converters.parity.recheck import asked_before, read_record, recheck
 from converters.parity.record import LEVELS, Check, ParityReport
 from converters.parity.run import Pair, Run, run_original
 from converters.parity.subject import judge_subject
 from converters.parity.weights import check_geometry
-from converters.phases import Phases
+from converters.reports.phases import Phases
+from converters.sources.request import Asked, ConfigLike
+from converters.workers.process import ProcessError, chosen_backend, require
+from converters.workers.raw import states
 from vit_config import ViTConfig
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def verify(
         against_source: Run the original library's own model of A, too: of timm,
             transformers, torchvision or MONAI, where that is installed.
         criteria: Acceptance limits: a JSON file or its fields, see
-            `converters.parity.criteria.Criteria`.
+            `converters.judging.criteria.Criteria`.
         seed: Of all noise.
         pictures: A list that gets up to four of your own inputs, without any of the
             seeded ones, with the attention maps of A and B: for

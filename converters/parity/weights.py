@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from converters.engine import Array, Digests, np_dtype, sha256
 from converters.errors import ConversionError, Issue
-from converters.parity.criteria import Criteria
+from converters.judging.criteria import Criteria
+from converters.judging.rms import rms
+from converters.mapping.pipe import Array, Digests, np_dtype, sha256
 from converters.parity.operands import Opened
 from converters.parity.record import Check, ConfigRow, TensorRow
-from converters.parity.rms import rms
 from converters.wording import option
 from vit_config import ViTConfig
 

@@ -21,7 +21,7 @@ UNCHECKED = "parity not checked"
 
 _LOOK = """
 import sys
-from converters.parity.device import UnavailableError, settle
+from converters.workers.device import UnavailableError, settle
 try:
     settle("torch", "cuda")
 except (ImportError, UnavailableError) as error:
@@ -44,7 +44,7 @@ def without_cuda() -> str:
 
     Another process looks, as this one shall import a framework only if its tests do.
     """
-    from converters.parity.device import environment
+    from converters.workers.device import environment
 
     done = subprocess.run(
         [sys.executable, "-c", _LOOK],

@@ -11,12 +11,10 @@ from typing import Any, TypeVar
 import pytest
 
 from converters import ConversionError, ParityReport, convert, verify
-from converters.checking import checked
-from converters.checks import check_tensors
-from converters.dialects.asked import Asked, parse_changes
-from converters.dialects.opening import open_source
+from converters.checks.source import checked
+from converters.checks.tensors import check_tensors
 from converters.extras import MissingExtraError
-from converters.parity.criteria import read_criteria
+from converters.judging.criteria import read_criteria
 from converters.parity.failure import command
 from converters.pytest_plugin.backends import chosen
 from converters.pytest_plugin.options import (
@@ -25,6 +23,8 @@ from converters.pytest_plugin.options import (
     at,
     placed,
 )
+from converters.sources.door import open_source
+from converters.sources.request import Asked, parse_changes
 from converters.wording import PYTEST, speaking
 from vit_config import ConfigError
 from vit_config.weights import count_parameters

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from converters.arguments import check_flag, size_numbers, wrong
-from converters.engine import FLOATS
 from converters.errors import printable, refusal
+from converters.mapping.pipe import FLOATS
 from converters.wording import Blank, option, options
 
 Size = int | str | Sequence[int]

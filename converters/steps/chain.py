@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from converters.checks import overflow_problem
-from converters.engine import Cast, Digests, Source
+from converters.checks.tensors import overflow_problem
+from converters.conversion.report import StepEffect
 from converters.errors import Issue
-from converters.report import StepEffect
+from converters.mapping.pipe import Cast, Digests, Source
+from converters.mapping.stream import Hasher, ahead
 from converters.steps.rounding import Rounding
 from converters.steps.stage import Stage, Staged
-from converters.streaming import Hasher, ahead
 
 _NAMED = 8
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from converters.engine import Array, Source
+from converters.mapping.pipe import Array, Source
 from converters.steps.stage import Make, Stage
 from converters.wording import options
 from vit_config import ViTConfig

@@ -24,15 +24,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from converters.engine import Array, Source
 from converters.errors import ConversionError
+from converters.mapping.pipe import Array, Source
 from converters.steps.stage import Make, Stage
 from converters.wording import options
 from vit_config import ViTConfig
 from vit_config.weights import weight_table
 
 if TYPE_CHECKING:
-    from converters.dialects.base import Variant
+    from converters.libraries.variant import Variant
 
 Fold = Callable[[ViTConfig], Stage | None]
 
@@ -54,7 +54,7 @@ def fitted(
     Raises:
         ConversionError: If no variant can hold the model, folded or not.
     """
-    from converters.dialects.writing import target_variant
+    from converters.libraries.writing import target_variant
 
     try:
         return target_variant(spec, config, in_files), ()
@@ -80,7 +80,7 @@ def _search(
     spec: str, config: ViTConfig, folds: tuple[Fold, ...], in_files: bool
 ) -> tuple[Variant, tuple[Stage, ...]] | None:
     """As few folds as will do."""
-    from converters.dialects.writing import target_variant
+    from converters.libraries.writing import target_variant
 
     useful = [fold for fold in folds if fold(config) is not None]
     for count in range(1, len(useful) + 1):

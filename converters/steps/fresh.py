@@ -13,9 +13,9 @@ from fnmatch import fnmatchcase
 
 import numpy as np
 
-from converters.engine import Array, Source
 from converters.errors import Issue, printable
-from converters.rules import ZERO, Plan
+from converters.mapping.pipe import Array, Source
+from converters.mapping.table import ZERO, Plan
 from converters.steps.stage import Make, Stage
 from converters.wording import options
 from vit_config import ViTConfig

@@ -9,8 +9,8 @@ computed anew.
 
 from __future__ import annotations
 
-from converters.engine import Array, Source
 from converters.errors import refusal
+from converters.mapping.pipe import Array, Source
 from converters.steps.asked import Size, parse_size
 from converters.steps.channels import KERNEL
 from converters.steps.resample import resample_positions, resize_kernel

@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from converters.engine import Array, Source
 from converters.errors import refusal
+from converters.mapping.pipe import Array, Source
 from converters.steps.channels import KERNEL, OFFSET, SCALE
 from converters.steps.stage import Make, Stage
 from converters.wording import Blank, option, options

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from converters.engine import Array
+from converters.mapping.pipe import Array
 
 _PART = 1 << 18
 

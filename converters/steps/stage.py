@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from converters.engine import Array, Source, TensorInfo, cast
+from converters.mapping.pipe import Array, Source, TensorInfo, cast
 from vit_config import ViTConfig
 from vit_config.weights import weight_table
 

@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import converters
-from converters.adapters.names import fitted
+from converters.sources.adapters.names import fitted
 from tests.dialects.test_folder import MODELS, folder
 
 GENERATIONS = {name: entry["generations"] for name, entry in MODELS.items()}

@@ -13,9 +13,9 @@ from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner
 
 import converters
-from converters.adapters.lora_config import _OFF
 from converters.cli.app import app
 from converters.errors import ConversionError
+from converters.sources.adapters.lora_config import _OFF
 from tests.adapters.common import (
     CONFIG,
     FILE,

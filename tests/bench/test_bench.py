@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 import converters
+from converters.benchmark import plan, run
 from converters.cli.app import app
-from converters.deploy.bench import plan, run
 from tests.fill import fill_weights
 from vit_config import ViTConfig
 

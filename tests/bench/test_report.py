@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from converters.deploy.bench.report import BenchReport, Contestant, Timing
+from converters.benchmark.report import BenchReport, Contestant, Timing
 
 
 def contestant(name: str, baseline: str, *rounds: tuple[float, ...]) -> Contestant:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from converters.engine import MemorySource, np_dtype
 from converters.files.safetensors_file import write_safetensors
+from converters.mapping.pipe import MemorySource, np_dtype
 from tests.fill import fill_weights
 from vit_config import ViTConfig
 

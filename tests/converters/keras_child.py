@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 import keras_vit
-from converters.engine import np_dtype
+from converters.mapping.pipe import np_dtype
 from tests.converters.cases import CASES, pipeline_config, weights
 from tests.fill import image
 

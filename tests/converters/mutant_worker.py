@@ -10,7 +10,7 @@ from pathlib import Path
 
 import keras
 
-from converters.parity import worker
+from converters.workers import worker
 from keras_vit import activations
 
 

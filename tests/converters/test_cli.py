@@ -342,7 +342,7 @@ def test_missing_extra_is_one_clear_line(tmp_path):
     code = (
         "import sys, typer; sys.modules['torch'] = None\n"
         "from converters.cli.common import refusals\n"
-        "from converters.pretrained import load_torch\n"
+        "from converters.conversion.pretrained import load_torch\n"
         "try:\n    with refusals(): load_torch(None, 'x.safetensors')\n"
         "except typer.Exit as error: sys.exit(error.exit_code)"
     )
@@ -381,7 +381,7 @@ def test_foreign_package_of_that_name_is_told(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_leaves_nothing(number, source, tmp_path):
     code = (
-        "import signal, sys, time, converters.transfer as t\n"
+        "import signal, sys, time, converters.conversion.write as t\n"
         "from converters.cli import main\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # as in a terminal
         "write = t.write\n"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from converters.checks import check_tensors, check_values, value_problem
-from converters.engine import (
+from converters.checks.tensors import check_tensors, check_values, value_problem
+from converters.mapping.pipe import (
     MemorySource,
     apply,
     contiguous,
@@ -14,7 +14,7 @@ from converters.engine import (
     fingerprint,
     np_dtype,
 )
-from converters.rules import CANONICAL, KERAS
+from converters.mapping.table import CANONICAL, KERAS
 from tests.converters.cases import CASES, weights
 
 RANDOM = np.random.default_rng(7)

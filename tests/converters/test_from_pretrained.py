@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 
 import converters
-from converters.dialects.asked import Asked
+from converters.sources.request import Asked
 from tests.fill import fill_weights
 from vit_config import ViTConfig
 

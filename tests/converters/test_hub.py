@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 import converters
 from converters.cli.app import app
-from converters.files.keras_hub_file import FILES
-from converters.hub import chosen, is_hub
+from converters.libraries.keras_hub.file import FILES
+from converters.sources.hub import chosen, is_hub
 from tests.adapters.common import CONFIG as ADAPTED, GOLDENS, save_base
 from tests.converters.cases import write_canonical
 from tests.dialects.common import MONAI, monai_file

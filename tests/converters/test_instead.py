@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 
 import converters
 from converters import ConversionError
+from converters.artifacts import run as exporting
+from converters.artifacts.place import check_place
 from converters.cli.app import app
-from converters.deploy.export import run as exporting
-from converters.deploy.export.place import check_place
-from converters.deploy.runtime.known import MARKERS, NAMED, SUFFIXES
+from converters.runtimes.known import MARKERS, NAMED, SUFFIXES
 from tests.converters.cases import CASES, write_canonical
 
 CONFIG = CASES["classes"]

@@ -18,7 +18,7 @@ from safetensors.numpy import load_file
 from converters import ConversionError, convert, inspect
 from converters.files import Raw
 from converters.files.keras_file import KERAS_VERSION
-from converters.rules import KERAS
+from converters.mapping.table import KERAS
 from tests.converters.cases import (
     CASES,
     files_in,

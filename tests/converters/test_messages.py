@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 import converters
 from converters.cli.app import app
 from converters.cli.reading import Reading
-from converters.dialects.asked import Asked, parse_changes
+from converters.sources.request import Asked, parse_changes
 from converters.wording import (
     COMMAND_LINE,
     PRETRAINED,
@@ -112,9 +112,9 @@ def test_the_same_refusal_names_options_and_arguments(tmp_path: Path) -> None:
 
 ONLY_TYPED = (
     # modules whose words only the command line prints, or that are no messages
-    *("cli", "demo", "pytest_plugin", "deploy/serving", "parity/output.py"),
-    *("parity/text.py", "parity/record.py", "parity/device.py", "wording.py"),
-    *("parity/selftest/table.py", "dialects/listing.py"),
+    *("cli", "demo", "pytest_plugin", "serving", "parity/output.py"),
+    *("parity/text.py", "parity/record.py", "workers/device.py", "wording.py"),
+    *("parity/selftest/table.py", "libraries/listing.py"),
 )
 
 

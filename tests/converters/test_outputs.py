@@ -15,13 +15,19 @@ import pytest
 from typer.testing import CliRunner
 
 import converters
-from converters import ConversionError, conversion, transfer, verification
+from converters import ConversionError
 from converters.cli.app import app
+from converters.conversion import (
+    convert as conversion,
+    outputs,
+    verification,
+    write as transfer,
+)
+from converters.conversion.outputs import EXACT, Part
 from converters.extras import MissingExtraError
-from converters.parity import outputs, process
-from converters.parity.outputs import EXACT, Part
-from converters.parity.process import Answer
-from converters.parity.size import inputs_for, operations
+from converters.workers import process
+from converters.workers.process import Answer
+from converters.workers.size import inputs_for, operations
 from tests.converters.cases import CASES, config, files_in, weights, write_canonical
 from vit_config import ViTConfig
 

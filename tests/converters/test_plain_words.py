@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from converters import ConversionError, ParityReport, inspect
 from converters.cli.app import app
-from converters.parity.criteria import EXPECTED as LIMITS, read_criteria
+from converters.judging.criteria import EXPECTED as LIMITS, read_criteria
 from tests.converters.cases import CASES, write_canonical
 from tests.laboratory import reports
 from vit_config import (

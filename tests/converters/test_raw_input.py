@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from converters import ConversionError, convert, inspect
-from converters.audit import audit, preprocessing, takes
+from converters.checks.audit import audit, preprocessing, takes
 from converters.files import Raw
 from tests.converters.cases import CASES, pipeline_config, write_canonical
 from tests.pages import call

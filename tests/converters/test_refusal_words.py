@@ -79,8 +79,8 @@ def test_a_disk_that_fails_while_reading_is_not_said_to_be_unwritten(monkeypatch
     def fail(*args, **options):
         raise OSError(5, "Input/output error", "no.keras")
 
-    monkeypatch.setattr("converters.inspection.inspect", fail)
-    monkeypatch.setattr("converters.conversion.convert", fail)
+    monkeypatch.setattr("converters.checks.inspection.inspect", fail)
+    monkeypatch.setattr("converters.conversion.convert.convert", fail)
     read = CliRunner().invoke(app, ["inspect", "no.keras"])
     written = CliRunner().invoke(app, ["convert", "no.keras", "out.keras"])
     assert read.output == "no.keras: Input/output error\n"

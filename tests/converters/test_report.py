@@ -10,7 +10,7 @@ import pytest
 
 from converters import convert
 from converters.errors import ConversionError, Issue, fold, printable
-from converters.phases import Phases
+from converters.reports.phases import Phases
 from tests.converters.cases import CASES, weights, write_canonical
 
 

@@ -8,8 +8,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from converters.engine import MemorySource, Pipe, apply, np_dtype
-from converters.rules import CANONICAL, KERAS, Row, Step, Table, TableError, joined
+from converters.mapping.pipe import MemorySource, Pipe, apply, np_dtype
+from converters.mapping.table import (
+    CANONICAL,
+    KERAS,
+    Row,
+    Step,
+    Table,
+    TableError,
+    joined,
+)
 from tests.converters.cases import CASES, weights
 from vit_config import ViTConfig
 from vit_config.weights import weight_table

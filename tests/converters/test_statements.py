@@ -10,9 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 import converters
-from converters.architecture import architecture_items, by_hand, statements_of
+from converters.checks.architecture import architecture_items, by_hand, statements_of
 from converters.cli.app import app
-from converters.engine import model_fingerprint
+from converters.mapping.pipe import model_fingerprint
 from converters.parity.page import render_html, render_markdown
 from converters.parity.text import as_text
 from tests.converters.cases import CASES, config, weights, write_canonical

@@ -12,9 +12,9 @@ import weakref
 import numpy as np
 import pytest
 
-from converters import streaming
-from converters.engine import MemorySource, sha256
-from converters.streaming import Hasher, ahead
+from converters.mapping import stream as streaming
+from converters.mapping.pipe import MemorySource, sha256
+from converters.mapping.stream import Hasher, ahead
 
 RANDOM = np.random.default_rng(11)
 
@@ -128,7 +128,7 @@ def test_few_arrays_are_held_at_a_time(monkeypatch):
 FAULTS = """
 import resource, sys
 import numpy as np
-from converters.streaming import keep_freed_memory
+from converters.mapping.stream import keep_freed_memory
 
 if sys.argv[1] == "kept":
     keep_freed_memory()

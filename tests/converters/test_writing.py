@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-import converters.transfer
+import converters.conversion.write
 from converters import ConversionError, convert
-from converters.engine import MemorySource, np_dtype
 from converters.files import safetensors_file
+from converters.mapping.pipe import MemorySource, np_dtype
 from tests.converters.cases import CASES, config, files_in, weights, write_canonical
 
 CONFIG = CASES["classes"]
@@ -95,11 +95,11 @@ class Views:
 def test_writers_trust_no_source_to_be_contiguous(suffix, tmp_path):
     from converters.files import write
     from converters.files.h5_file import write_h5
-    from converters.rules import KERAS
+    from converters.mapping.table import KERAS
 
     path = tmp_path / f"x{suffix}"
     if suffix == ".weights.h5":  # directly, without the pipe that would copy
-        from converters.engine import Pipe
+        from converters.mapping.pipe import Pipe
 
         twin = Pipe(MemorySource(weights(CONFIG)), KERAS.plan(CONFIG))
         write_h5(path, Views({n: twin.read(n) for n in twin.tensors}), CONFIG)
@@ -203,7 +203,7 @@ def test_unknown_dtype_is_refused(source, tmp_path):
 
 def fail_after(calls, error):
     """`MemorySource.read`-like failure in the middle of the writing."""
-    original = converters.transfer.write
+    original = converters.conversion.write.write
 
     def write(path, kind, source, config, raw):
         count = 0
@@ -235,7 +235,9 @@ ERRORS = {
 def test_failure_while_writing_leaves_nothing(
     kind, suffix, source, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(converters.transfer, "write", fail_after(9, ERRORS[kind]))
+    monkeypatch.setattr(
+        converters.conversion.write, "write", fail_after(9, ERRORS[kind])
+    )
     with pytest.raises(type(ERRORS[kind])):
         convert(source, tmp_path / f"x{suffix}")
     assert files_in(tmp_path) == ["source"]
@@ -246,7 +248,7 @@ def test_earlier_file_survives_a_full_disk(suffix, source, tmp_path, monkeypatch
     target = tmp_path / f"x{suffix}"
     target.write_bytes(b"precious")
     monkeypatch.setattr(
-        converters.transfer, "write", fail_after(9, ERRORS["disk_full"])
+        converters.conversion.write, "write", fail_after(9, ERRORS["disk_full"])
     )
     with pytest.raises(OSError, match="No space left"):
         convert(source, target, force=True)
@@ -280,7 +282,7 @@ def test_a_disk_without_room_is_refused_before_writing(source, tmp_path, monkeyp
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_wrong_bytes_on_the_disk_are_caught(suffix, source, tmp_path, monkeypatch):
     """The proof reads the file: one flipped bit of a weight, and it gets no name."""
-    original = converters.transfer.write
+    original = converters.conversion.write.write
 
     def write(path, kind, source, config, raw):
         saved = original(path, kind, source, config, raw)
@@ -291,7 +293,7 @@ def test_wrong_bytes_on_the_disk_are_caught(suffix, source, tmp_path, monkeypatc
         path.write_bytes(content)
         return saved
 
-    monkeypatch.setattr(converters.transfer, "write", write)
+    monkeypatch.setattr(converters.conversion.write, "write", write)
     with pytest.raises(ConversionError, match=r"head.bias  the written values are not"):
         convert(source, tmp_path / f"x{suffix}")
     assert files_in(tmp_path) == ["source"]
@@ -299,7 +301,7 @@ def test_wrong_bytes_on_the_disk_are_caught(suffix, source, tmp_path, monkeypatc
 
 def test_swapped_tensors_are_caught(source, tmp_path, monkeypatch):
     """Equal shapes, exchanged contents: only the digests can tell."""
-    from converters.rules import KERAS
+    from converters.mapping.table import KERAS
 
     class Swapped:
         def __init__(self, source):
@@ -309,9 +311,9 @@ def test_swapped_tensors_are_caught(source, tmp_path, monkeypatch):
             swap = {"norm.weight": "norm.bias", "norm.bias": "norm.weight"}
             return self.source.read(swap.get(name, name))
 
-    original = converters.transfer.write
+    original = converters.conversion.write.write
     monkeypatch.setattr(
-        converters.transfer,
+        converters.conversion.write,
         "write",
         lambda p, k, s, *more: original(p, k, Swapped(s), *more),
     )
@@ -330,7 +332,7 @@ def test_wrong_digests_beside_the_weights_are_caught(source, tmp_path, monkeypat
 
 
 def test_source_that_changes_meanwhile_is_noticed(source, tmp_path, monkeypatch):
-    original = converters.transfer.write
+    original = converters.conversion.write.write
 
     def write(path, kind, reading, config, raw):
         with source.open("r+b") as file:
@@ -338,7 +340,7 @@ def test_source_that_changes_meanwhile_is_noticed(source, tmp_path, monkeypatch)
             file.write(b"\0\0\x80\x3f")
         return original(path, kind, reading, config, raw)
 
-    monkeypatch.setattr(converters.transfer, "write", write)
+    monkeypatch.setattr(converters.conversion.write, "write", write)
     with pytest.raises(ConversionError, match="the source changed meanwhile"):
         convert(source, tmp_path / "x.keras")
     assert files_in(tmp_path) == ["source"]
@@ -376,13 +378,13 @@ def test_a_dangling_link_is_an_existing_target(source, tmp_path):
 
 def test_target_that_appears_meanwhile_is_not_replaced(source, tmp_path, monkeypatch):
     target = tmp_path / "x.keras"
-    original = converters.transfer.prove
+    original = converters.conversion.write.prove
 
     def prove(*arguments):
         target.write_bytes(b"of another process")
         return original(*arguments)
 
-    monkeypatch.setattr(converters.transfer, "prove", prove)
+    monkeypatch.setattr(converters.conversion.write, "prove", prove)
     with pytest.raises(ConversionError, match="exists already"):
         convert(source, target)
     assert target.read_bytes() == b"of another process"

@@ -15,8 +15,8 @@ from converters.demo.compare import (
 )
 from converters.demo.report import DemoReport, LayerError, table
 from converters.demo.task import Recipe, Split, Task
-from converters.parity.process import Answer
-from converters.parity.rms import EPS32, compare_rms, rms
+from converters.judging.rms import EPS32, compare_rms, rms
+from converters.workers.process import Answer
 from vit_config import ViTConfig
 
 COUNT, CLASSES = 200, 4

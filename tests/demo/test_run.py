@@ -19,12 +19,12 @@ pytest.importorskip("nibabel")
 pytest.importorskip("matplotlib")
 
 import torch_vit
-from converters.conversion import convert
+from converters.conversion.convert import convert
 from converters.demo import data2d, run, runner, train
 from converters.demo.task import Recipe, Split, Task
 from converters.extras import MissingExtraError
-from converters.parity import process
-from converters.parity.process import Answer, Fresh, ProcessError
+from converters.workers import process
+from converters.workers.process import Answer, Fresh, ProcessError
 
 ROOT = Path(__file__).resolve().parents[2]
 

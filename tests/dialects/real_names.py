@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from converters.dialects.base import Dialect, Variant
-from converters.engine import MemorySource, Pipe
-from converters.rules import Plan
+from converters.libraries.variant import Dialect, Variant
+from converters.mapping.pipe import MemorySource, Pipe
+from converters.mapping.table import Plan
 from tests.fill import fill_weights
 from vit_config import ViTConfig
 from vit_config.weights import weight_table

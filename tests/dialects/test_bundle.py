@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 
 import converters
 from converters.cli.app import app
+from converters.libraries.monai.config_bundle import read_bundle
 from tests.dialects.common import monai_names
 from tests.fill import fill_weights, image
 from vit_config import ConfigError, IntensityConfig, ViTConfig
-from vit_config.dialects.monai_bundle import read_bundle
 from vit_config.preprocess_volume import make_volume_plan
 
 torch = pytest.importorskip("torch")

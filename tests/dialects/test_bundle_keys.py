@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from converters.libraries.monai.config_bundle import read_bundle
 from tests.dialects.test_bundle import (
     METADATA,
     NETWORK,
@@ -16,7 +17,6 @@ from tests.dialects.test_bundle import (
     problems,
 )
 from vit_config import ViTConfig
-from vit_config.dialects.monai_bundle import read_bundle
 
 WINDOW = TRANSFORMS[4]
 MINMAX = {"_target_": "ScaleIntensityd", "keys": "image"}

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 import converters
+from converters.libraries.monai.config_checkpoint import loaded_files
 from tests.dialects.test_bundle import INFERENCE, bundle, inference, model, state
-from vit_config.dialects.monai_checkpoint import loaded_files
 
 torch = pytest.importorskip("torch")
 

@@ -12,9 +12,9 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from converters.conversion import convert
+from converters.checks.inspection import inspect
+from converters.conversion.convert import convert
 from converters.errors import ConversionError
-from converters.inspection import inspect
 from converters.wording import COMMAND_LINE, speaking
 from tests.dialects.common import MONAI, monai_names, same
 from tests.fill import fill_weights

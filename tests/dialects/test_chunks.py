@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from converters.conversion import convert
-from converters.dialects import find
+from converters.conversion.convert import convert
 from converters.errors import ConversionError
+from converters.libraries import find
 from tests.dialects.common import Arrays, same
 from tests.fill import fill_weights
 from vit_config import ViTConfig

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from converters.conversion import convert
-from converters.dialects import load, positions
-from converters.dialects.reading import Foreign
-from converters.engine import MemorySource, np_dtype
+from converters.conversion.convert import convert
 from converters.errors import ConversionError
+from converters.libraries import load, positions
+from converters.mapping.pipe import MemorySource, np_dtype
+from converters.sources.dialect_reader import Foreign
 from tests.dialects.common import same
 from tests.dialects.test_variants import CONFIGS
 from tests.fill import fill_weights

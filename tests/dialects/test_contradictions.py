@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from safetensors.numpy import load_file
 
-from converters.conversion import convert
-from converters.inspection import inspect
+from converters.checks.inspection import inspect
+from converters.conversion.convert import convert
 from tests.dialects.common import same
 from tests.dialects.test_model_class import folder as huggingface_folder
 from tests.dialects.test_timm_code import folder as timm_folder

@@ -13,9 +13,9 @@ import pytest
 from safetensors.numpy import load_file
 
 import converters
-from converters.dialects.asked import Asked
-from converters.dialects.opening import open_raw
 from converters.errors import ConversionError
+from converters.sources.door import open_raw
+from converters.sources.request import Asked
 from tests.dialects.common import same
 from tests.fill import fill_weights
 from vit_config import ViTConfig

@@ -20,11 +20,11 @@ from typer.testing import CliRunner
 import converters
 from converters import ConversionError
 from converters.cli.app import app
-from converters.dialects import NAMES, find, load
-from converters.dialects.assumptions import TOPICS, Proof
-from converters.dialects.listing import assumptions_page
-from converters.dialects.reading import Foreign
-from converters.engine import MemorySource
+from converters.libraries import NAMES, find, load
+from converters.libraries.assumptions import TOPICS, Proof
+from converters.libraries.listing import assumptions_page
+from converters.mapping.pipe import MemorySource
+from converters.sources.dialect_reader import Foreign
 from converters.wording import field_value
 from tests.fill import fill_weights
 from vit_config import ViTConfig

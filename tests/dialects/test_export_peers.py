@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from converters.dialects.base import Variant
-from converters.dialects.huggingface import HUGGINGFACE
-from converters.dialects.lucidrains import LUCIDRAINS
-from converters.dialects.torchvision import TORCHVISION
-from converters.engine import MemorySource, Pipe
+from converters.libraries.huggingface.names import HUGGINGFACE
+from converters.libraries.lucidrains.names import LUCIDRAINS
+from converters.libraries.torchvision.names import TORCHVISION
+from converters.libraries.variant import Variant
+from converters.mapping.pipe import MemorySource, Pipe
 from tests.dialects.real_names import Listing, load, variant_of
 from tests.dialects.test_huggingface_table import VARIANTS
 from tests.dialects.test_other_tables import _lucidrains

@@ -13,8 +13,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import converters
-from converters.dialects.dropping import patterns_for
-from converters.dialects.extras import training_only
+from converters.libraries.dropping import patterns_for
+from converters.sources.extras import training_only
 from tests.dialects.common import monai_config, monai_file, same
 from tests.dialects.test_heads import (
     UNSEEN,

@@ -9,7 +9,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 import converters
-from converters.dialects import positions
+from converters.libraries import positions
 from tests.dialects.common import KEYS
 from vit_config import ViTConfig
 from vit_config.weights import weight_table

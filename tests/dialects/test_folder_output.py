@@ -13,16 +13,19 @@ from typer.testing import CliRunner
 
 import converters
 from converters.cli.app import app
-from converters.dialects.positions import videomae
-from converters.dialects.writing import target_variant
-from converters.folders import json_files
+from converters.conversion.folders import json_files
+from converters.libraries.config_differences import UNSAID
+from converters.libraries.positions import videomae
+from converters.libraries.timm import (
+    config_names as timm_names,
+    config_writing as timm_writing,
+)
+from converters.libraries.writing import target_variant
 from tests.cases import CASES
 from tests.converters.cases import write_canonical
 from tests.dialects.real_names import load
 from tests.fill import fill_weights
 from vit_config import ConfigError, DataConfig, ViTConfig
-from vit_config.dialects import timm_names, timm_writing
-from vit_config.dialects.compare import UNSAID
 from vit_config.weights import weight_table
 
 DATA = {
@@ -349,7 +352,7 @@ def test_the_folder_one_stands_in_is_no_target(
 def test_error_on_the_way_leaves_all_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
 ) -> None:
-    import converters.folders as module
+    import converters.conversion.folders as module
 
     source = file_of(tmp_path / "x.safetensors", PLAIN)
     if there:

@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 import converters
 from converters import ConversionError
 from converters.cli.app import app
-from converters.dialects import find
-from converters.dialects.reading import Foreign
-from converters.engine import MemorySource
+from converters.libraries import find
+from converters.mapping.pipe import MemorySource
+from converters.sources.dialect_reader import Foreign
 from tests.dialects.common import same
 from tests.fill import fill_weights
 from vit_config import ViTConfig

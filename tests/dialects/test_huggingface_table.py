@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from converters.dialects.huggingface import HUGGINGFACE
+from converters.libraries.huggingface.names import HUGGINGFACE
 from tests.dialects.real_names import (
     Listing,
     check,

@@ -13,10 +13,10 @@ import pytest
 from safetensors.numpy import load_file
 
 from converters import ConversionError, convert, inspect
+from converters.libraries.keras_hub import config as keras_hub_config
 from tests.converters.cases import config, files_in, weights, write_canonical
 from tests.dialects.common import same
 from vit_config import ConfigError, ViTConfig
-from vit_config.dialects import keras_hub as keras_hub_config
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "keras_hub"
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from converters import ConversionError, convert, dialects
+from converters import ConversionError, convert, libraries as dialects
 from converters.cli.app import app
-from converters.dialects.listing import Listed, grouped, listed, markdown
-from converters.folders import check_target
+from converters.conversion.folders import check_target
+from converters.libraries.listing import Listed, grouped, listed, markdown
 from tests.steps.common import write
 from tools import make_evidence
 from vit_config import ConfigError, ViTConfig
@@ -83,7 +83,7 @@ def test_where_configs_come_from(row: Listed):
         ViTConfig.from_dialect(row.name, {"surely": "not a field"})
     assert (f"found {row.name!r}" not in str(caught.value)) == row.config
     try:
-        home = import_module(f"converters.live.{row.name}")
+        home = import_module(f"converters.libraries.{row.name}.live")
     except ModuleNotFoundError:
         home = None
     assert bool(home and home.ROOTS) == row.live

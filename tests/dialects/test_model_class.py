@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from converters.conversion import convert
-from converters.engine import MemorySource
+from converters.checks.inspection import inspect
+from converters.conversion.convert import convert
 from converters.errors import ConversionError
 from converters.files.safetensors_file import write_safetensors
-from converters.inspection import inspect
+from converters.libraries.huggingface.config import model_classes
+from converters.mapping.pipe import MemorySource
 from tests.dialects.common import same
 from tests.fill import fill_weights
 from vit_config import ConfigError, ViTConfig
-from vit_config.dialects.huggingface import model_classes
 
 BASE: dict[str, Any] = {
     "img_size": (8, 8),

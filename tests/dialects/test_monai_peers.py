@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from converters.conversion import convert
+from converters.conversion.convert import convert
 from tests.dialects.common import MONAI
 from tests.fill import fill_weights, image
 from tools.make_goldens import MONAI_CASES, load

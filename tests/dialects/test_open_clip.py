@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 
 import converters
 from converters.errors import ConversionError
-from converters.hub import chosen
+from converters.sources.hub import chosen
 from tests.dialects.test_real_files import case_of
 from tests.fill import fill
 from vit_config import ConfigError, ViTConfig

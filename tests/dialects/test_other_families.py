@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from converters.dialects.derive import complete
-from converters.dialects.given import Given
-from converters.dialects.recognise import recognise
 from converters.errors import ConversionError
+from converters.libraries.given import Given
+from converters.libraries.infer import complete
+from converters.libraries.recognise import recognise
 from vit_config import ConfigError, ViTConfig
 from vit_config.strict_json import strict_object
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from converters.dialects.base import Dialect
-from converters.dialects.jax_npz import JAX
-from converters.dialects.lucidrains import LUCIDRAINS
-from converters.dialects.openai_clip import OPENAI_CLIP
-from converters.dialects.torchvision import TORCHVISION
+from converters.libraries.jax.names import JAX
+from converters.libraries.lucidrains.names import LUCIDRAINS
+from converters.libraries.openai_clip.names import OPENAI_CLIP
+from converters.libraries.torchvision.names import TORCHVISION
+from converters.libraries.variant import Dialect
 from tests.dialects.real_names import Listing, check, check_signature, load, variant_of
 
 

@@ -8,7 +8,7 @@ import warnings
 
 import pytest
 
-from converters import dialects
+from converters import libraries as dialects
 from tests.dialects.page_sources import PAGES, SOURCES
 from tests.pages import CODE, call, examples, shown
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from converters.dialects import positions
+from converters.libraries import positions
 from converters.parity.selftest.recorded import FOLDER
 from vit_config import ViTConfig
 

@@ -17,11 +17,11 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from converters.conversion import convert, read_checked
-from converters.dialects import find
-from converters.dialects.base import Variant
+from converters.conversion.convert import convert, read_checked
+from converters.conversion.report import ConversionReport
 from converters.errors import ConversionError
-from converters.report import ConversionReport
+from converters.libraries import find
+from converters.libraries.variant import Variant
 from tests.dialects.common import same
 from tests.fill import fill, image
 

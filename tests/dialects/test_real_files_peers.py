@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from converters.conversion import convert
+from converters.conversion.convert import convert
 from tests.fill import image
 
 torch = pytest.importorskip("torch")

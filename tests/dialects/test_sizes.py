@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from converters.conversion import convert
-from converters.dialects import NAMES, load
-from converters.dialects.writing import target_variant
-from converters.engine import MemorySource
+from converters.conversion.convert import convert
 from converters.errors import ConversionError
 from converters.files.safetensors_file import write_safetensors
+from converters.libraries import NAMES, load
+from converters.libraries.writing import target_variant
+from converters.mapping.pipe import MemorySource
 from tests.dialects.common import monai_config, monai_file, same
 from tests.dialects.test_variants import PAIRS
 from tests.fill import fill_weights

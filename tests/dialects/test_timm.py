@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from converters.conversion import convert
-from converters.dialects import find
-from converters.dialects.reading import Foreign
-from converters.dialects.recognise import matches
-from converters.dialects.writing import target_variant
-from converters.engine import MemorySource
+from converters.conversion.convert import convert
 from converters.errors import ConversionError
+from converters.libraries import find
+from converters.libraries.recognise import matches
+from converters.libraries.writing import target_variant
+from converters.mapping.pipe import MemorySource
+from converters.sources.dialect_reader import Foreign
 from tests.dialects.common import digest, keys
 from tests.fill import fill_weights
 from vit_config import ConfigError, ViTConfig

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from converters.conversion import convert
+from converters.conversion.convert import convert
 from converters.errors import ConversionError
 from converters.files.torch_file import TorchFile
 from tests.dialects.common import MONAI, monai_names, same

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from converters.conversion import convert
+from converters.conversion.convert import convert
 from converters.errors import ConversionError
 from tests.dialects.common import MONAI, monai_names, same
 from tests.fill import fill_weights

@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from converters.dialects import NAMES, find, load
-from converters.dialects.assumptions import TOPICS
-from converters.dialects.base import renamed
-from converters.dialects.derive import complete
-from converters.dialects.doubts import doubts
-from converters.dialects.given import Given
-from converters.dialects.reading import Foreign
-from converters.dialects.recognise import matches
-from converters.dialects.seen import seen
-from converters.engine import MemorySource, Pipe
 from converters.errors import ConversionError
-from converters.rules import CANONICAL, ZERO, Row, Table, TableError
+from converters.libraries import NAMES, find, load
+from converters.libraries.assumptions import TOPICS
+from converters.libraries.doubts import doubts
+from converters.libraries.given import Given
+from converters.libraries.infer import complete
+from converters.libraries.recognise import matches
+from converters.libraries.tensor_fields import seen
+from converters.libraries.variant import renamed
+from converters.mapping.pipe import MemorySource, Pipe
+from converters.mapping.table import CANONICAL, ZERO, Row, Table, TableError
+from converters.sources.dialect_reader import Foreign
 from tests.dialects.common import MONAI
 from tests.fill import fill_weights
 from vit_config import ViTConfig

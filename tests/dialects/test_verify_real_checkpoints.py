@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from converters import dialects, hub as hub_module
+from converters import libraries as dialects
+from converters.sources import hub as hub_module
 from tests.dialects.test_library_folders import timm_config, timm_folder
 from tests.dialects.test_real_files import case_of, library_file
 from tests.fill import fill_weights

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from converters.deploy.export.decoding import decode
+from converters.artifacts.decoding import decode
 
 
 def main(folder: Path) -> None:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from converters.deploy.export.contents import FORMATS, Contents
+from converters.artifacts.contents import FORMATS, Contents
 from converters.wording import COMMAND_LINE, PRETRAINED, PYTEST, speaking
 from tests.cases import CASES
 from tests.export.common import DATA, LABELS, SCAN, config, pictured

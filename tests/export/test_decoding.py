@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from converters import ConversionError
-from converters.deploy.media.picture import read_picture
+from converters.inputs.picture import read_picture
 from tests.export.common import needs
 
 needs("tensorflow", "PIL")

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 import converters
-from converters.deploy.export.contents import Contents
-from converters.deploy.export.parity import cases, judged
-from converters.deploy.export.place import SUFFIXES
-from converters.deploy.export.run import CHECKER, REFERENCE, WRITER
-from converters.parity.archive import Arrays
-from converters.parity.process import started, write_job
+from converters.artifacts.contents import Contents
+from converters.artifacts.parity import cases, judged
+from converters.artifacts.place import SUFFIXES
+from converters.artifacts.run import CHECKER, REFERENCE, WRITER
+from converters.workers.archive import Arrays
+from converters.workers.process import started, write_job
 from tests.cases import CASES
 from tests.export.common import (
     LABELS,

@@ -15,10 +15,10 @@ import pytest
 
 import converters
 from converters import ConversionError
-from converters.deploy.bench import plan
-from converters.deploy.card.text import card_of_export, usage
-from converters.deploy.runtime.openvino_model import OpenVinoModel, load_openvino
-from converters.deploy.serving.model import ServedArtifact
+from converters.benchmark import plan
+from converters.cards.text import card_of_export, usage
+from converters.runtimes.openvino_model import OpenVinoModel, load_openvino
+from converters.serving.model import ServedArtifact
 from tests.export.common import (
     LABELS,
     SCAN,
@@ -173,7 +173,7 @@ def test_it_is_an_operand_and_is_served_and_measured(made, tmp_path):
 
 def test_openvino_is_imported_so_that_it_tells_nobody():
     code = "import sys\n"
-    code += "from converters.deploy.runtime.openvino_model import load_openvino\n"
+    code += "from converters.runtimes.openvino_model import load_openvino\n"
     code += "load_openvino()\n"
     code += "from openvino.tools.ovc import telemetry_utils\n"
     code += "print(telemetry_utils.tm.__name__, 'openvino_telemetry' in sys.modules)\n"

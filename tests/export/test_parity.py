@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from converters import ConversionError
-from converters.deploy.export.contents import Contents
-from converters.deploy.export.parity import batches_of, cases, judged, limit_of
-from converters.deploy.runtime.rounding import rounding_limit
+from converters.artifacts.contents import Contents
+from converters.artifacts.parity import batches_of, cases, judged, limit_of
+from converters.runtimes.rounding import rounding_limit
 from tests.cases import CASES
 from tests.export.common import LABELS, pictured
 

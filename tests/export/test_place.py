@@ -11,14 +11,14 @@ from typer.testing import CliRunner
 
 import converters
 from converters import ConversionError
+from converters.artifacts import run
+from converters.artifacts.place import check_place, files_of, placed
+from converters.cards.place import MARK
 from converters.cli.app import app
-from converters.deploy.card.place import MARK
-from converters.deploy.export import run
-from converters.deploy.export.place import check_place, files_of, placed
-from converters.deploy.runtime.known import MARKERS
 from converters.errors import refusal
 from converters.extras import MissingExtraError
-from converters.parity import process
+from converters.runtimes.known import MARKERS
+from converters.workers import process
 from tests.cases import CASES
 from tests.export.common import write_model
 

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from converters.parity.rms import compare_rms
+from converters.judging.rms import compare_rms
 from tests.export.common import (
     LABELS,
     encoded,

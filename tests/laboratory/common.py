@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from converters.engine import MemorySource
 from converters.files import write
+from converters.mapping.pipe import MemorySource
 from tests.fill import fill_weights
 from vit_config import ViTConfig
 

@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from converters.engine import Cast, MemorySource, Source
 from converters.files import write
-from converters.parity.process import KERAS_WORKER, started, write_job
+from converters.mapping.pipe import Cast, MemorySource, Source
+from converters.workers.process import KERAS_WORKER, started, write_job
 from tests.cases import CASES
 from tests.fill import fill_weights, image
 from tests.once import once
 from vit_config import ViTConfig
 
-REFERENCE = "converters.parity.reference"
+REFERENCE = "converters.workers.reference"
 TIMEOUT_S = 900
 
 Arrays = dict[str, np.ndarray]

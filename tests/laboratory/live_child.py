@@ -19,13 +19,13 @@ import numpy as np
 
 import keras_vit
 from converters import ConversionError, verify
-from converters.dialects.asked import Asked
-from converters.live.twins import check_twin
 from converters.parity.findings import Findings
 from converters.parity.live_object import run_live
 from converters.parity.operands import open_operand
 from converters.parity.plan import Plan
 from converters.parity.run import Run
+from converters.sources.request import Asked
+from converters.twins.live import check_twin
 from tests.laboratory.common import FLAT
 
 

@@ -16,10 +16,10 @@ import numpy as np
 from keras import ops
 
 import keras_vit
-from converters.engine import MemorySource, Pipe
+from converters.mapping.pipe import MemorySource, Pipe
+from converters.mapping.table import KERAS
 from converters.parity.faults import BASES, base_model, faults_of, inject
-from converters.parity.fill import image
-from converters.rules import KERAS
+from converters.workers.fill import image
 from keras_vit.init import no_init
 
 

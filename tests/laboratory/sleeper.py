@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from converters.parity.orphan import leave_with_parent
+from converters.workers.orphan import leave_with_parent
 
 if __name__ == "__main__":
     leave_with_parent()

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from converters.parity.answers import Case
-from converters.parity.archive import Archive
-from converters.parity.inputs import KINDS
 from converters.parity.plan import LAYER_KINDS, Plan
+from converters.workers.answers import Case
+from converters.workers.archive import Archive
+from converters.workers.inputs import KINDS
 from tests.laboratory.common import FLAT
 from vit_config import ViTConfig
 

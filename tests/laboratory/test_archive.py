@@ -9,7 +9,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from converters.parity.archive import Archive, Arrays, as_laid, await_file
+from converters.workers.archive import Archive, Arrays, as_laid, await_file
 
 
 def test_numpy_reads_what_was_written(tmp_path):

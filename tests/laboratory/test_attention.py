@@ -14,8 +14,8 @@ import pytest
 from typer.testing import CliRunner
 
 from converters.cli.app import app
-from converters.engine import MemorySource
 from converters.files import write
+from converters.mapping.pipe import MemorySource
 from converters.parity.attention import over_patches, what
 from converters.parity.page import Picture
 from converters.parity.verify import verify

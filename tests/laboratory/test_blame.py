@@ -6,10 +6,10 @@ import pytest
 
 from converters.parity.blame import blame, weights_of
 from converters.parity.page import render_markdown
-from converters.parity.parts import parts
 from converters.parity.reasons import Reason
 from converters.parity.record import Divergence, ParityReport
 from converters.parity.text import as_text
+from converters.workers.parts import parts
 from tests.laboratory import reports
 from tests.laboratory.common import FLAT, VOLUME
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from converters import ConversionError
 from converters.cli.app import app
-from converters.parity.criteria import EXPECTED, Criteria, read_criteria
+from converters.judging.criteria import EXPECTED, Criteria, read_criteria
 
 WRONG: list[tuple[str, Any]] = [
     ("weights", "bit"),

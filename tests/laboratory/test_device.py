@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from converters.parity import device
-from converters.parity.device import UnavailableError
-from converters.parity.process import (
+from converters.workers import device
+from converters.workers.device import UnavailableError
+from converters.workers.process import (
     KERAS_WORKER,
     ProcessError,
     UnavailableProcessError,

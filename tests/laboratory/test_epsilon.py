@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from converters.parity.inputs import seeded
-from converters.parity.rms import RMS_LIMIT, compare_rms
+from converters.judging.rms import RMS_LIMIT, compare_rms
+from converters.workers.inputs import seeded
 from tests.fill import fill_weights
 from vit_config import ViTConfig
 

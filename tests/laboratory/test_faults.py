@@ -9,14 +9,14 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
-from converters.checks import check_tensors, value_problem
-from converters.engine import MemorySource, sha256
+from converters.checks.tensors import check_tensors, value_problem
+from converters.mapping.pipe import MemorySource, sha256
+from converters.mapping.table import CANONICAL, Plan
 from converters.parity import faults
 from converters.parity.faults import BASES, FAULTS, Model, base_model, faults_of
 from converters.parity.faults.mapping import is_identity, next_alike, weights_of
 from converters.parity.faults.patch import Patch
 from converters.parity.faults.schema import OUT_OF_SCOPE, output_shape
-from converters.rules import CANONICAL, Plan
 from vit_config import ViTConfig
 from vit_config.weights import RULES, weight_table
 
@@ -256,7 +256,7 @@ def test_what_no_output_shows(base):
     """
     torch = pytest.importorskip("torch")
     import torch_vit
-    from converters.parity.fill import image
+    from converters.workers.fill import image
 
     def output(model: Model) -> np.ndarray:
         twin = torch_vit.ViT(model.config, device="meta").eval()

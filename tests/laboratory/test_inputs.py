@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from converters.parity.inputs import (
+from converters.workers.inputs import (
     BATCHES,
     KINDS,
     MOST_BYTES,

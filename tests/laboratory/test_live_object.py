@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from converters import ConversionError
-from converters.dialects.asked import Asked
 from converters.parity import live_object, operands
 from converters.parity.findings import Findings
 from converters.parity.live_object import run_live
@@ -27,6 +26,7 @@ from converters.parity.record import LIVE, Check, ParityReport
 from converters.parity.run import Run
 from converters.parity.text import as_text
 from converters.parity.verify import verify
+from converters.sources.request import Asked
 from tests.fill import image
 from tests.laboratory.common import FLAT, save
 from tests.saving.backends import why_not
@@ -110,7 +110,9 @@ def test_what_no_attribute_shows_is_found_beside_the_copy(
 ) -> None:
     """The second net, with the first one taken away."""
     monkeypatch.setattr(operands, "check_twin", lambda *model, **more: None)
-    monkeypatch.setattr("converters.pretrained.check_twin", lambda *m, **more: None)
+    monkeypatch.setattr(
+        "converters.conversion.pretrained.check_twin", lambda *m, **more: None
+    )
     twin.blocks[1].norm2.eps = 0.5
     checks = [c for c in beside_copy(twin, tmp_path) if c.status != "reported"]
     assert {check.status for check in checks} == {"failed"}

@@ -10,12 +10,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from converters.parity.process import ProcessError, started
+from converters.workers.process import ProcessError, started
 
 PARENT = """
 import sys, time
 from pathlib import Path
-from converters.parity.process import started
+from converters.workers.process import started
 
 job = Path(sys.argv[1])
 job.write_text("{}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from converters.parity.parts import INPUT, parts
+from converters.workers.parts import INPUT, parts
 from tests.cases import CASES
 from tests.fill import fill_weights, image
 from vit_config import ViTConfig
@@ -13,7 +13,7 @@ from vit_config.weights import weight_table
 
 torch = pytest.importorskip("torch")
 
-from converters.parity.torch_runner import TorchRunner  # noqa: E402
+from converters.workers.torch_runner import TorchRunner  # noqa: E402
 from torch_vit import ViT  # noqa: E402
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from converters.parity.device import UnavailableError
-from converters.parity.program import answered
+from converters.workers.device import UnavailableError
+from converters.workers.program import answered
 
 JOB = Path("somewhere") / "job.json"
 

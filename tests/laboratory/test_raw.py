@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from converters.parity.raw import (
+from converters.workers.raw import (
     APART,
     PREPARED,
     SCALES,

@@ -7,10 +7,10 @@ from itertools import permutations, product
 import numpy as np
 import pytest
 
-from converters.deploy.media.prepare_volume import prepare_volume
+from converters.inputs.prepare_volume import prepare_volume
 from converters.parity.faults import BASES, faults_of
 from converters.parity.faults.base import Model
-from converters.parity.raw_volumes import raw_volumes
+from converters.workers.raw_volumes import raw_volumes
 from tests.preprocess.volume_common import config
 from vit_config import ConfigError, DataConfig, IntensityConfig
 from vit_config.preprocess_volume import make_volume_plan

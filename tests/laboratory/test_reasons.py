@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from converters.parity.faults import BASES, base_model
-from converters.parity.parts import INPUT, parts
 from converters.parity.reasons import TRIED, explained
 from converters.parity.reasons.common import Step
+from converters.workers.parts import INPUT, parts
 from tests.fill import image
 from vit_config import ViTConfig
 
 torch = pytest.importorskip("torch")
 
-from converters.parity.torch_runner import TorchRunner  # noqa: E402
+from converters.workers.torch_runner import TorchRunner  # noqa: E402
 from torch_vit import ViT  # noqa: E402
 
 bases = pytest.mark.parametrize("base", BASES)

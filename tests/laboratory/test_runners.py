@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from converters.engine import cast, sha256
-from converters.parity.parts import INPUT, parts
-from converters.parity.rms import rms
+from converters.judging.rms import rms
+from converters.mapping.pipe import cast, sha256
+from converters.workers.parts import INPUT, parts
 from tests.cases import CASES
 from tests.fill import fill_weights
 from tests.laboratory.lab import RESAVED, VARIANTS, Answers, ask
@@ -180,7 +180,7 @@ def test_a_smaller_type_is_computed_in_by_both(asked):
 
 
 def test_the_model_saved_again_has_the_same_weights(asked):
-    from converters.conversion import read_checked
+    from converters.conversion.convert import read_checked
 
     answers = asked.of(RESAVED)
     with read_checked(answers.folder / f"{RESAVED}-again.keras") as found:

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from converters.conversion import read_checked
-from converters.engine import MemorySource, sha256
+from converters.conversion.convert import read_checked
 from converters.files import write
+from converters.mapping.pipe import MemorySource, sha256
 from converters.parity.faults import BASES, FAULTS, base_model, faults_of
 from converters.parity.faults.runtime import BLOCK
-from converters.parity.fill import image
-from converters.parity.process import KERAS_WORKER, read_answer, started, write_job
+from converters.workers.fill import image
+from converters.workers.process import KERAS_WORKER, read_answer, started, write_job
 from tests.saving.backends import backend_param
 from vit_config.weights import weight_table
 

@@ -19,15 +19,15 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from converters import convert
-from converters.checking import checked
-from converters.dialects.asked import Asked
-from converters.dialects.opening import open_source
-from converters.live import is_module
+from converters.checks.source import checked
+from converters.judging.rms import RMS_LIMIT, compare_rms
 from converters.parity import original, source
-from converters.parity.device import UNAVAILABLE, UnavailableError
 from converters.parity.record import Check, ParityReport
-from converters.parity.rms import RMS_LIMIT, compare_rms
 from converters.parity.verify import verify
+from converters.sources.door import open_source
+from converters.sources.live import is_module
+from converters.sources.request import Asked
+from converters.workers.device import UNAVAILABLE, UnavailableError
 from tests.dialects.test_real_files import CASES, FOLDER, case_of, library_file
 from tests.fill import image
 from tests.laboratory.common import FLAT, save

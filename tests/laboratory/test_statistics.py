@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 
-from converters.parity.statistics import (
+from converters.judging.statistics import (
     largest_kl,
     sqnr_db,
     top_agreement,

@@ -11,8 +11,8 @@ import pytest
 
 from converters import ConversionError, extras
 from converters.extras import MissingExtraError
-from converters.parity import pictures
-from converters.parity.user_inputs import (
+from converters.inputs import picture_inputs as pictures
+from converters.inputs.user_inputs import (
     batches,
     find_inputs,
     read_inputs,
@@ -400,7 +400,7 @@ def test_a_volume_of_other_axes_or_channels_is_refused(tmp_path):
 
 
 def test_a_volume_is_prepared_where_the_config_says_how(tmp_path):
-    from converters.deploy.media.prepare_volume import prepare_volume
+    from converters.inputs.prepare_volume import prepare_volume
     from vit_config.preprocess_volume import make_volume_plan
 
     data = {"axes": ("X", "Y", "Z"), "orientation": "LAS", "spacing_mode": "keep"}

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from converters import ConversionError
-from converters.checking import Checked, checked
-from converters.dialects.asked import Asked
-from converters.dialects.opening import open_source
+from converters.checks.source import Checked, checked
+from converters.sources.door import open_source
+from converters.sources.request import Asked
 
 
 def randomised(model: Any) -> Any:

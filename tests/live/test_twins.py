@@ -8,10 +8,10 @@ import types
 import pytest
 
 from converters import ConversionError
-from converters.dialects.asked import Asked
-from converters.dialects.opening import open_source
-from converters.live import unwrapped
-from converters.live.twins import check_twin, copy_of
+from converters.sources.door import open_source
+from converters.sources.live import unwrapped
+from converters.sources.request import Asked
+from converters.twins.live import check_twin, copy_of
 from vit_config import DataConfig, ViTConfig
 
 torch = pytest.importorskip("torch")

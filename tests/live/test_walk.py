@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from converters import ConversionError, convert
-from converters.live import is_module, unwrapped
-from converters.live.known import ANY, COUNT, LINEAR, LIST
-from converters.live.patches import foreign_methods
-from converters.live.reading import ModuleState
-from converters.live.walk import Walk
+from converters.libraries.known_modules import ANY, COUNT, LINEAR, LIST
+from converters.libraries.walk import Walk
+from converters.sources.live import is_module, unwrapped
+from converters.sources.live_reader import ModuleState
+from converters.twins.patches import foreign_methods
 
 torch = pytest.importorskip("torch")
 nn = torch.nn
@@ -248,7 +248,7 @@ def test_tensors_are_copies_of_plain_ones():
 
 def test_a_model_is_told_from_a_path_without_torch():
     code = (
-        "import sys; from converters.live import is_module\n"
+        "import sys; from converters.sources.live import is_module\n"
         "assert not is_module('x'); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

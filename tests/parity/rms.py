@@ -1,4 +1,4 @@
-"""Verdicts by the RMS rule of `converters.parity.rms`, for the outputs of a twin."""
+"""Verdicts by the RMS rule of `converters.judging.rms`, for the outputs of a twin."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from converters.parity.rms import (
+from converters.judging.rms import (
     EPS32,
     LEAST_INPUTS,
     MAX_LIMIT,

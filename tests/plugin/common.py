@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 
 # In-process runs forget what they imported, and numpy cannot be imported twice.
-import converters.parity.worker
-import converters.pytest_plugin.suite  # noqa: F401
 from tests.laboratory.common import FLAT, Weights, save
 
 QKV = "blocks.1.attn.qkv.weight"

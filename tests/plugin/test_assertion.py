@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from converters import ConversionError, ParityReport, assert_parity
 from converters.cli.app import app
-from converters.parity import process
 from converters.parity.failure import command, explain
+from converters.workers import process
 from tests.laboratory import reports
 from tests.laboratory.common import FLAT, save
 from tests.plugin.common import QKV, checkpoint, other_row

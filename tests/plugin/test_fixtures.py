@@ -14,8 +14,9 @@ from typing import Any, get_args
 import pytest
 
 import converters
-from converters.parity import device, options as parity_options, process, record
+from converters.parity import options as parity_options, record
 from converters.pytest_plugin import backends, options
+from converters.workers import device, process
 from tests.laboratory import reports
 from tests.plugin.common import Run, checkpoint, outcomes
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from converters.engine import MemorySource
 from converters.files import write
+from converters.mapping.pipe import MemorySource
 from converters.pytest_plugin import work
 from tests.fill import fill_weights
 from tests.laboratory.common import FLAT

@@ -27,8 +27,8 @@ import safetensors.numpy
 import torch
 
 import torch_vit
-from converters.deploy.embed import embed
-from converters.parity import torch_runner
+from converters.inference.embed import embed
+from converters.workers import torch_runner
 from tests.predict.common import KILLED
 
 READY = (torch, torch_vit, torch_runner)  # imported before the forks

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 import converters
 from converters import ConversionError
 from converters.cli.app import app
-from converters.deploy.attending.picture import draw
+from converters.inference.attention.picture import draw
 from tests.converters.cases import write_canonical
 from tests.fill import fill_weights
 from tests.predict.common import PICTURES, TIMM, apart, saved, tiny

@@ -23,7 +23,7 @@ import converters
 from converters import ConversionError
 from converters.cli.app import app
 from converters.cli.predict import file_bar
-from converters.deploy.embedding.job import held
+from converters.inference.embedding.job import held
 from tests.predict.common import ANSWERS, KILLED, PICTURES, TIMM, apart, saved, tiny
 
 Image = pytest.importorskip("PIL.Image")
@@ -150,7 +150,7 @@ def test_a_model_that_pools_nothing_has_tokens_only(tmp_path, pictures):
 
 
 def test_rows_of_a_shard_are_bounded_in_bytes(monkeypatch, model, pictures, tmp_path):
-    monkeypatch.setattr("converters.deploy.embed.SHARD_BYTES", 7 * 12 * 4)
+    monkeypatch.setattr("converters.inference.embed.SHARD_BYTES", 7 * 12 * 4)
     report = converters.embed(model, pictures, tmp_path / "out", batch_size=2)
     sizes = [len(load_file(p)["embedding"]) for p in (tmp_path / "out").glob("*.safe*")]
     assert report.shards == 2

@@ -150,7 +150,7 @@ def test_a_missing_pyarrow_is_named_before_anything_is_done(
 
 
 def test_writing_copies_no_tensor(tmp_path):
-    from converters.deploy.embedding.shards import Shard, read_shard, write_shard
+    from converters.inference.embedding.shards import Shard, read_shard, write_shard
 
     values = np.random.default_rng(0).normal(size=(400, 10_000)).astype(np.float32)
     rows = tuple((f"{i:03d}.png", "0" * 64) for i in range(400))

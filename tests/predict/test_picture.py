@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from converters import ConversionError, extras
-from converters.deploy.media.picture import quiet, read_picture
+from converters.inputs.picture import quiet, read_picture
 
 Image = pytest.importorskip("PIL.Image")
 

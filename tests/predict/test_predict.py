@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 import converters
 from converters import ConversionError
+from converters.artifacts.meaning import probabilities
 from converters.cli.app import app
-from converters.deploy.meaning import probabilities
 from tests.predict.common import (
     ANSWERS,
     DATA,

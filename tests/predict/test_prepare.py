@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from converters.deploy.media.prepare import prepare
+from converters.inputs.prepare import prepare
 from tests.preprocess.common import config, config_of, excess, image_of
 from tests.preprocess.golden_cases import CASES, picture
 from vit_config.preprocess import make_plan
@@ -47,7 +47,7 @@ def test_it_is_what_the_twin_computes(size, interpolation):
 SHOWS_BITS = """
 import hashlib
 import numpy as np
-from converters.deploy.media.product import along_last
+from converters.inputs.product import along_last
 
 rng = np.random.default_rng(0)
 for lines, n, m in ((777, 1023, 224), (2, 40_000, 20), (55, 9_000, 16), (90, 700, 400)):

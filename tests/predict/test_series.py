@@ -14,13 +14,13 @@ from typer.testing import CliRunner
 import converters
 from converters import ConversionError
 from converters.cli.app import app
-from converters.conversion import read_checked
-from converters.deploy.media.inputs import find_entries
-from converters.deploy.media.series import digest, is_series
+from converters.conversion.convert import read_checked
+from converters.inputs.files import find_entries
+from converters.inputs.series import digest, is_series
+from converters.inputs.user_inputs import find_inputs, read_inputs
 from converters.parity.case_list import chunks, read_cases
 from converters.parity.decisions import decision_rule
 from converters.parity.record import ParityReport
-from converters.parity.user_inputs import find_inputs, read_inputs
 from tests.predict.common import apart, saved, tiny
 from tests.predict.test_embed import index_of, rows_of
 from tests.preprocess.volume_cases import AFFINES, scan

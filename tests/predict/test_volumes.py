@@ -27,7 +27,7 @@ def path(tmp_path):
 
 def test_a_scan_is_predicted_as_the_layer_and_the_model_say(path, tmp_path):
     import torch_vit
-    from converters.deploy.media.volume import read_volume
+    from converters.inputs.volume import read_volume
 
     c = file_config(CASE).replace(problem_type="single_label")
     model = saved(tmp_path, c)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from converters import ConversionError
-from converters.deploy.media import scan as scans
-from converters.deploy.media.prepare_volume import prepare_volume
-from converters.deploy.media.volume import read_volume
 from converters.extras import MissingExtraError
+from converters.inputs import scan as scans
+from converters.inputs.prepare_volume import prepare_volume
+from converters.inputs.volume import read_volume
 from tests.preprocess.volume_cases import AFFINES, CASES, FILES, scan
 from tests.preprocess.volume_common import (
     config,

@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 import converters
 from converters import ConversionError
 from converters.cli.app import app
-from converters.deploy.quantizing import run as module
-from converters.deploy.quantizing.report import moved
+from converters.quantization import run as module
+from converters.quantization.report import moved
 from tests.export.common import needs, pictured
 from tests.fill import fill_weights
 

@@ -13,9 +13,9 @@ from urllib.request import Request, urlopen
 
 import numpy as np
 
-from converters.deploy.export.contents import Contents
-from converters.deploy.serving.app import make_app
-from converters.deploy.serving.model import CallError, Signature, stated as specs
+from converters.artifacts.contents import Contents
+from converters.serving.app import make_app
+from converters.serving.model import CallError, Signature, stated as specs
 from tests.export.common import twin_outputs
 from vit_config import ViTConfig
 

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 
 from converters import ConversionError, convert, predict
-from converters.architecture import architecture_items
-from converters.deploy.card.place import beside, check_card, write_card
-from converters.deploy.card.text import card_of_export, client_call, serving_commands
-from converters.deploy.export.contents import FORMATS, Contents
-from converters.deploy.export.report import ExportReport, Figure
-from converters.engine import model_fingerprint
+from converters.artifacts.contents import FORMATS, Contents
+from converters.artifacts.report import ExportReport, Figure
+from converters.cards.place import beside, check_card, write_card
+from converters.cards.text import card_of_export, client_call, serving_commands
+from converters.checks.architecture import architecture_items
+from converters.mapping.pipe import model_fingerprint
 from converters.parity.page.markup import escaped
 from tests.cases import CASES
 from tests.export.common import LABELS, SCAN, needs, pictured, write_model
@@ -315,7 +315,7 @@ def test_prepared_volumes_are_not_read_from_a_scan(tmp_path, capsys):
 
 def test_the_lines_of_use_run_where_the_file_lies(tmp_path, monkeypatch):
     needs("torch")
-    from converters.deploy.export.torch_file import write
+    from converters.artifacts.torch_file import write
 
     given = report(MODEL, "torch")
     source = write_model(tmp_path / "in.safetensors", MODEL)

@@ -14,13 +14,11 @@ from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner
 
 from converters import ConversionError, verify
+from converters.artifacts.contents import Contents
 from converters.cli.app import app
-from converters.conversion import read_checked
-from converters.deploy.export.contents import Contents
-from converters.deploy.runtime.known import facts_in, kind_of
-from converters.deploy.serving.model import CallError
-from converters.engine import fingerprint
-from converters.parity.criteria import Criteria
+from converters.conversion.convert import read_checked
+from converters.judging.criteria import Criteria
+from converters.mapping.pipe import fingerprint
 from converters.parity.exported import check
 from converters.parity.exported.judge import FEW_LIMIT, judge_exported, own_criteria
 from converters.parity.exported.operand import Exported
@@ -28,6 +26,8 @@ from converters.parity.findings import Findings
 from converters.parity.recheck import asked_before
 from converters.parity.record import ParityReport
 from converters.parity.run import Answers, Run
+from converters.runtimes.known import facts_in, kind_of
+from converters.serving.model import CallError
 from tests.cases import CASES
 from tests.export.common import DATA, LABELS, SCAN, needs, pictured, write_model
 
@@ -48,7 +48,7 @@ def contents(path, **changes) -> Contents:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A model and its program, as `export` writes it."""
-    from converters.deploy.export.torch_file import write
+    from converters.artifacts.torch_file import write
 
     folder = tmp_path_factory.mktemp("operands")
     a = write_model(folder / "a.safetensors", MODEL)
@@ -81,7 +81,7 @@ def test_an_exported_model_passes_on_its_outputs(made):
 @pytest.mark.slow
 def test_other_weights_are_found_though_it_states_the_same_ones(made, tmp_path):
     """And what was asked for beyond outputs is listed, not passed."""
-    from converters.deploy.export.torch_file import write
+    from converters.artifacts.torch_file import write
 
     a, _ = made
     arrays = load_file(a)
@@ -123,7 +123,7 @@ def test_weights_alone_cannot_be_checked(made):
 def test_another_fingerprint_fails_unless_rounding_is_accepted(
     made, tmp_path, limits, verdict
 ):
-    from converters.deploy.runtime.base import FACTS
+    from converters.runtimes.base import FACTS
 
     a, b = made
     other = tmp_path / "other.pt2"

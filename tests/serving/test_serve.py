@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 
 from converters import ConversionError
 from converters.cli.app import app
-from converters.deploy.serving.model import named_by
-from converters.deploy.serving.run import serve
+from converters.serving.model import named_by
+from converters.serving.run import serve
 from tests.export.common import (
     LABELS,
     encoded,
@@ -38,7 +38,7 @@ from tests.serving.common import get, post, refused  # noqa: E402
 MODEL = pictured(labels=LABELS)
 
 ALONE = """
-from converters.deploy.export import checker
+from converters.artifacts import checker
 checker.BARRED = ("torch_vit", "keras_vit", "keras", "tf_keras", "torch")
 checker.bar()
 from converters.cli import main

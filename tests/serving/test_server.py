@@ -8,7 +8,7 @@ import socket
 import numpy as np
 import pytest
 
-from converters.deploy.serving.model import _first_line
+from converters.serving.model import _first_line
 from tests.export.common import LABELS, encoded, needs, pictured, twin_outputs
 from tests.fill import image
 
@@ -175,7 +175,7 @@ def test_what_is_not_there_is_404(url, place, words):
 
 
 def test_a_mistake_of_the_model_is_no_fault_of_the_caller():
-    from converters.deploy.serving.model import CallError
+    from converters.serving.model import CallError
 
     class Broken(TwinModel):
         def call(self, signature, inputs):

@@ -9,8 +9,8 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from converters import ConversionReport, convert
-from converters.engine import MemorySource, np_dtype
 from converters.files.safetensors_file import write_safetensors
+from converters.mapping.pipe import MemorySource, np_dtype
 from tests.fill import fill_weights
 from vit_config import ViTConfig
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from converters import ConversionError
-from converters.engine import np_dtype
+from converters.mapping.pipe import np_dtype
 from converters.steps.rounding import Rounding
 from tests.cases import CASES
 from tests.steps.common import run, weights

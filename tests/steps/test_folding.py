@@ -68,7 +68,7 @@ def test_half_precision_says_how_far_the_fold_rounds(dtype, tmp_path):
 
 
 def test_all_prefix_tokens_are_folded(tmp_path):
-    from converters.engine import MemorySource
+    from converters.mapping.pipe import MemorySource
     from converters.steps.folding import fold_cls_pos
     from converters.steps.stage import Staged
 

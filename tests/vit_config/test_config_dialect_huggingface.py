@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from converters.libraries.huggingface.config_models import MODELS
 from vit_config import ConfigError, ViTConfig
-from vit_config.dialects.huggingface_models import MODELS
 
 
 def read(dialect: str, **fields: Any) -> ViTConfig:

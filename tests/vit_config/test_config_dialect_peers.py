@@ -15,11 +15,15 @@ from typing import Any
 
 import pytest
 
+from converters.libraries.config_fields import REQUIRED, Spec, plain
+from converters.libraries.huggingface import config as huggingface
+from converters.libraries.huggingface.config_models import MODELS
+from converters.libraries.lucidrains import config as lucidrains
+from converters.libraries.monai import config as monai
+from converters.libraries.timm import config as timm
+from converters.libraries.torchvision import config as torchvision
 from converters.parity.selftest.recorded import FOLDER
 from vit_config import ViTConfig
-from vit_config.dialects import huggingface, lucidrains, monai, timm, torchvision
-from vit_config.dialects.core import REQUIRED, Spec, plain
-from vit_config.dialects.huggingface_models import MODELS
 
 GOLDENS = sorted(FOLDER.glob("*.safetensors"))
 TORCH_NORM = type("LayerNorm", (), {"__module__": "torch.nn"})

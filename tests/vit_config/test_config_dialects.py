@@ -6,18 +6,15 @@ from typing import Any
 
 import pytest
 
+from converters.libraries.config import DIALECTS, from_dialect
+from converters.libraries.config_fields import REQUIRED, Spec
+from converters.libraries.huggingface import config as huggingface
+from converters.libraries.huggingface.config_models import MODELS
+from converters.libraries.lucidrains import config as lucidrains
+from converters.libraries.monai import config as monai
+from converters.libraries.timm import config as timm
+from converters.libraries.torchvision import config as torchvision
 from vit_config import ConfigError, ViTConfig
-from vit_config.dialects import (
-    DIALECTS,
-    from_dialect,
-    huggingface,
-    lucidrains,
-    monai,
-    timm,
-    torchvision,
-)
-from vit_config.dialects.core import REQUIRED, Spec
-from vit_config.dialects.huggingface_models import MODELS
 
 # The least each library needs, and a value of every field that changes the model.
 MONAI = {"in_channels": 1, "img_size": 32, "patch_size": 8, "classification": True}

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from converters.libraries.config import DIALECTS
 from vit_config import SCHEMA_VERSION, ConfigError, ViTConfig
-from vit_config.dialects import DIALECTS
 from vit_config.errors import FOREIGN_NAMES
 
 BASE: dict[str, Any] = {

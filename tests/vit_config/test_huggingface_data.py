@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from converters.libraries.huggingface.config_data import read_data
 from vit_config import ConfigError, ViTConfig
 from vit_config.data import DataConfig
-from vit_config.dialects.huggingface_data import read_data
 
 VIT: dict[str, Any] = {
     "image_processor_type": "ViTImageProcessor",

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from converters.libraries.timm import config_names as timm_names
 from vit_config import ConfigError, ViTConfig
-from vit_config.dialects import timm_names
 from vit_config.weights import weight_table
 
 RECORD = json.loads((Path(__file__).parent / "timm_shapes.json").read_text("utf-8"))

@@ -15,8 +15,8 @@ from converters.parity.exported.operand import Exported
 from converters.parity.exported.run import ask_cases, in_a_line
 from converters.parity.operands import Opened
 from converters.parity.plan import Plan
-from converters.parity.process import ProcessError
 from converters.parity.record import CaseSummary, Check
+from converters.workers.process import ProcessError
 
 
 def run_exported_cases(

@@ -19,10 +19,10 @@ from converters.parity.operands import Opened
 from converters.parity.options import Options
 from converters.parity.own_inputs import note_inputs, own_inputs
 from converters.parity.plan import Plan
-from converters.parity.process import ProcessError, require
 from converters.parity.run import Run, run_original
 from converters.parity.subject import judge_subject
 from converters.wording import option
+from converters.workers.process import ProcessError, require
 
 __all__ = ["check_exported", "check_options", "compare_stated"]
 

@@ -8,10 +8,10 @@ from contextlib import suppress
 
 import numpy as np
 
-from converters.deploy.meaning import probabilities, probability
-from converters.deploy.runtime.rounding import rounding_limit
-from converters.engine import Array
-from converters.parity.criteria import Criteria
+from converters.artifacts.meaning import probabilities, probability
+from converters.judging.criteria import Criteria
+from converters.judging.rms import MAX_LIMIT, RMS_LIMIT, compare_rms
+from converters.mapping.pipe import Array
 from converters.parity.diagnose import of_config
 from converters.parity.exported.operand import Exported
 from converters.parity.exported.runner import PROBABILITIES
@@ -22,10 +22,10 @@ from converters.parity.operands import Opened
 from converters.parity.options import Options
 from converters.parity.plan import Plan
 from converters.parity.record import LEVELS, Check
-from converters.parity.reference import EXACT
-from converters.parity.rms import MAX_LIMIT, RMS_LIMIT, compare_rms
 from converters.parity.run import Run
 from converters.parity.weights import config_checks, config_rows
+from converters.runtimes.rounding import rounding_limit
+from converters.workers.reference import EXACT
 from vit_config import ViTConfig
 
 FEW_LIMIT = 16.0

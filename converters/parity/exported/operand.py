@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from converters.deploy.runtime.known import NAMES, facts_in, kind_of
-from converters.deploy.serving.client import RestModel, is_url
 from converters.errors import ConversionError, Issue, printable, refusal
 from converters.parity.identity import identity_of
 from converters.parity.operands import Opened
-from converters.parity.process import require
-from converters.parity.raw import states
 from converters.parity.record import Operand
+from converters.runtimes.known import NAMES, facts_in, kind_of
+from converters.serving.client import RestModel, is_url
+from converters.workers.process import require
+from converters.workers.raw import states
 from vit_config import ConfigError, ViTConfig
 
 

@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from converters.deploy.runtime.known import EXTRAS, NAMES
-from converters.deploy.serving.client import RestModel
 from converters.errors import ConversionError
 from converters.extras import MissingExtraError
-from converters.parity.archive import Arrays
 from converters.parity.exported.operand import Exported
 from converters.parity.exported.runner import ask
 from converters.parity.operands import Opened
 from converters.parity.plan import Plan
-from converters.parity.process import ProcessError, require, started, write_job
 from converters.parity.run import LIMIT_S, REFERENCE, Answers, Run, note
+from converters.runtimes.known import EXTRAS, NAMES
+from converters.serving.client import RestModel
+from converters.workers.archive import Arrays
+from converters.workers.process import ProcessError, require, started, write_job
 from vit_config import ViTConfig
 
 RUNNER = "converters.parity.exported.runner"

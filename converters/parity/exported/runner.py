@@ -2,7 +2,7 @@
 
 Run as `python -m converters.parity.exported.runner JOB` for a file or folder. JOB is a
 JSON file, `{"cases": [...]}`; a case has "format", "artifact", "sets" and "batch" as in
-`converters.parity.answers`, "names" (what the twins call its outputs), "answers", and
+`converters.workers.answers`, "names" (what the twins call its outputs), "answers", and
 perhaps "raw", encoded pictures or `.npy` files of voxels by name. Neither twin nor the
 schema nor Keras can be imported there.
 
@@ -21,10 +21,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.deploy.export.checker import bar, voxels
-from converters.deploy.runtime.base import open_artifact
-from converters.parity.archive import Archive
-from converters.parity.program import answered, run
+from converters.runtimes.base import open_artifact
+from converters.runtimes.checker import bar, voxels
+from converters.workers.archive import Archive
+from converters.workers.program import answered, run
 
 Array = NDArray[Any]
 

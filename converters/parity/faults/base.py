@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from converters.engine import Array
+from converters.mapping.pipe import Array
 from converters.parity.faults.patch import Patch
 from vit_config import ViTConfig
 from vit_config.weights import Weight, weight_table

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from converters.engine import Array
+from converters.mapping.pipe import Array
 from converters.parity.faults.base import Model
-from converters.parity.fill import fill, is_faint
+from converters.workers.fill import fill, is_faint
 from vit_config import ViTConfig
 from vit_config.weights import weight_table
 

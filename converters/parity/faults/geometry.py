@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 from einops import rearrange
 
-from converters.engine import Array
+from converters.mapping.pipe import Array
 from converters.parity.faults.base import Condition, Fault, Model
 from vit_config import ViTConfig
 

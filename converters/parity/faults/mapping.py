@@ -14,10 +14,10 @@ from itertools import permutations
 import numpy as np
 from einops import rearrange
 
-from converters.engine import Array, MemorySource, Pipe
+from converters.mapping.pipe import Array, MemorySource, Pipe
+from converters.mapping.table import KERAS, Plan
 from converters.parity.faults.base import Condition, Fault, Model
 from converters.parity.faults.bases import BASES
-from converters.rules import KERAS, Plan
 from converters.steps.fresh import draw
 from vit_config import ViTConfig
 from vit_config.weights import RULES, Rule, Weight, axis_sizes, weight_table

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from einops import rearrange
 
-from converters.engine import Array
+from converters.mapping.pipe import Array
 from converters.parity.faults.base import Condition, Fault, Model, one_of
 from vit_config import ViTConfig
 

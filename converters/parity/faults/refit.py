@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from einops import rearrange
 
-from converters.engine import Array
+from converters.mapping.pipe import Array
 from converters.parity.faults.base import Model
 from converters.parity.faults.bases import filled
 from vit_config import ViTConfig

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from converters.engine import Array, cast
+from converters.mapping.pipe import Array, cast
 from converters.parity.faults.base import Change, Fault, Model, one_of
 from converters.steps.fresh import draw
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from converters.engine import Array
-from converters.parity.answers import FAINT_KIND
-from converters.parity.criteria import Criteria
+from converters.judging.criteria import Criteria
+from converters.judging.rms import RmsComparison, compare_rms
+from converters.mapping.pipe import Array
 from converters.parity.record import Check, Level, Meaning
-from converters.parity.reference import EXACT
-from converters.parity.rms import RmsComparison, compare_rms
+from converters.workers.answers import FAINT_KIND
+from converters.workers.reference import EXACT
 from vit_config import ViTConfig
 
 Answers = Mapping[str, Array]

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from converters.engine import Array
+from converters.mapping.pipe import Array
 from converters.parity.judge.base import NONE, Comparison, invisible
 from converters.parity.record import Check, GradientRow
 

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from converters.judging.statistics import sqnr_db, ulp_distance, ulp_percentiles
 from converters.parity.judge.base import NONE, Comparison
 from converters.parity.record import Check, LayerRow
-from converters.parity.reference import EXACT
-from converters.parity.statistics import sqnr_db, ulp_distance, ulp_percentiles
+from converters.workers.reference import EXACT
 
 JUDGED_TAPS = ("norm", "residual2", "attn.maps")
 """Cumulative results that are tokens; what lies between is reported."""

@@ -7,19 +7,19 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from converters.engine import Array
-from converters.parity.judge.base import Comparison, floats
-from converters.parity.record import Check, Histogram, Level, Scatter, Status
-from converters.parity.reference import EXACT
-from converters.parity.rms import LEAST_INPUTS, RmsComparison
-from converters.parity.size import LEAST_NUMBERS
-from converters.parity.statistics import (
+from converters.judging.rms import LEAST_INPUTS, RmsComparison
+from converters.judging.statistics import (
     largest_kl,
     top_agreement,
     ulp_distance,
     ulp_histogram,
     ulp_percentiles,
 )
+from converters.mapping.pipe import Array
+from converters.parity.judge.base import Comparison, floats
+from converters.parity.record import Check, Histogram, Level, Scatter, Status
+from converters.workers.reference import EXACT
+from converters.workers.size import LEAST_NUMBERS
 
 SCATTER = 512
 

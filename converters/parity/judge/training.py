@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 
+from converters.judging.rms import EPS32
 from converters.parity.judge.base import Comparison, floats, invisible
 from converters.parity.record import Check, Curve
-from converters.parity.reference import EXACT
-from converters.parity.rms import EPS32
+from converters.workers.reference import EXACT
 
 
 class Training(Comparison):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from converters.architecture import NOT_IN_FILE, by_hand
+from converters.checks.architecture import NOT_IN_FILE, by_hand
 from converters.parity.page import text, view
 from converters.parity.page.markup import (
     NAME,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from converters.engine import Array
+from converters.mapping.pipe import Array
 from converters.parity.reasons.attention import heads
 from converters.parity.reasons.block import act, linear, norm, residual
 from converters.parity.reasons.common import Reason, Step, Tried

@@ -8,7 +8,7 @@ from itertools import permutations
 
 import numpy as np
 
-from converters.engine import Array
+from converters.mapping.pipe import Array
 from converters.parity.reasons.common import Reason, Step, Tried
 
 _ROWS = 64

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from converters.engine import Array
+from converters.mapping.pipe import Array
 from converters.parity.reasons.common import Reason, Step, Tried
 
 EPSILONS = (1e-3, 1e-5, 1e-6, 1e-12, 1e-7, 1e-8)

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 import numpy as np
 
-from converters.engine import Array
+from converters.mapping.pipe import Array
 from vit_config import ViTConfig
 from vit_config.weights import weight_table
 

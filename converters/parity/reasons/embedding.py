@@ -7,7 +7,7 @@ from itertools import combinations, permutations
 
 import numpy as np
 
-from converters.engine import Array
+from converters.mapping.pipe import Array
 from converters.parity.reasons.common import Reason, Step, Tried
 
 KERNEL = "patch_embed.proj.weight"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from converters.engine import Array
+from converters.mapping.pipe import Array
 from converters.parity.reasons.block import ACTIVATIONS
 from converters.parity.reasons.common import Reason, Step, Tried
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from converters.engine import Array
-from converters.parity.statistics import largest_kl, top_agreement
+from converters.judging.statistics import largest_kl, top_agreement
+from converters.mapping.pipe import Array
 
 LARGEST_KL = 1e-3
 """Nats; of no input may the divergence of the softmax be larger."""

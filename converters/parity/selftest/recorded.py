@@ -16,16 +16,16 @@ from typing import Any
 import numpy as np
 from safetensors import safe_open
 
-from converters.engine import Array, MemorySource
 from converters.files import write
-from converters.parity.archive import Arrays
-from converters.parity.fill import FAINT, fill_weights, image
-from converters.parity.process import KERAS_WORKER, started, write_job
-from converters.parity.rms import EPS32, rms
+from converters.judging.rms import EPS32, rms
+from converters.mapping.pipe import Array, MemorySource
+from converters.workers.archive import Arrays
+from converters.workers.fill import FAINT, fill_weights, image
+from converters.workers.process import KERAS_WORKER, started, write_job
 from vit_config import ViTConfig
 
 FOLDER = Path(__file__).resolve().parent / "goldens"
-REFERENCE = "converters.parity.reference"
+REFERENCE = "converters.workers.reference"
 LIMIT_S = 3600
 
 USED = (

@@ -19,14 +19,14 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from converters.errors import refusal
-from converters.parity.device import DEVICES
+from converters.judging.rms import RMS_LIMIT
 from converters.parity.faults import BASES, families, faults_of
-from converters.parity.process import BACKENDS, chosen_backend
-from converters.parity.rms import RMS_LIMIT
 from converters.parity.selftest.clean import clean_pairs
 from converters.parity.selftest.recorded import USED, ratios
 from converters.parity.selftest.trial import Outcome, of_base
 from converters.version import VERSION
+from converters.workers.device import DEVICES
+from converters.workers.process import BACKENDS, chosen_backend
 
 Kind = Literal["recorded", "fault", "clean"]
 Tell = Callable[[str], None]

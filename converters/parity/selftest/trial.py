@@ -9,11 +9,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from converters.dialects.asked import Asked
-from converters.engine import MemorySource
 from converters.errors import ConversionError
 from converters.files import write
-from converters.parity.criteria import Criteria
+from converters.judging.criteria import Criteria
+from converters.mapping.pipe import MemorySource
 from converters.parity.faults import FAULTS, Fault, Model, base_model
 from converters.parity.findings import Findings, compare_files
 from converters.parity.models import Models
@@ -25,6 +24,7 @@ from converters.parity.run import Pair, Run
 from converters.parity.selftest.common_checks import passed as of_common
 from converters.parity.subject import judge_subject
 from converters.parity.weights import check_geometry
+from converters.sources.request import Asked
 
 CHUNK = 32
 """Candidates in one process: their results lie on the disk until they are judged."""

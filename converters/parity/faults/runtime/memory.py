@@ -45,8 +45,8 @@ def _memory(
 
 def _redrawn(values: Any, config: ViTConfig, weight: Any) -> Any:
     """As after a reload that left this weight as the new model had drawn it."""
-    from converters.engine import apply
-    from converters.rules import KERAS
+    from converters.mapping.pipe import apply
+    from converters.mapping.table import KERAS
     from converters.steps.fresh import draw
 
     steps = KERAS.plan(config).steps

@@ -1,0 +1,1 @@
+"""What may be wrong with a source, and what is in it."""

@@ -1,0 +1,1 @@
+"""From a checked source to a verified file."""

@@ -1,1 +1,0 @@
-"""Using a converted model: prediction, features, and files that run without us."""

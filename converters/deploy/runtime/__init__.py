@@ -1,1 +1,0 @@
-"""Exported artifacts, run by their own runtime: `converters.deploy.runtime.base`."""

@@ -1,0 +1,1 @@
+"""A converted model at work: predictions, features, attention."""

@@ -1,0 +1,1 @@
+"""When two outputs are near enough: the RMS rule, statistics, criteria."""

@@ -1,0 +1,1 @@
+"""Hugging Face transformers: names of tensors, configs, live modules, the original."""

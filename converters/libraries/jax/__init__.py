@@ -1,0 +1,1 @@
+"""JAX and Flax `.npz`: names of tensors."""

@@ -1,0 +1,1 @@
+"""keras-hub: names of tensors, configs, presets as files."""

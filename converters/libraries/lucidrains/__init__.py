@@ -1,0 +1,1 @@
+"""lucidrains' vit-pytorch: names of tensors, configs."""

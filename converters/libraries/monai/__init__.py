@@ -1,0 +1,1 @@
+"""MONAI: names of tensors, configs, bundles, live modules, the original."""

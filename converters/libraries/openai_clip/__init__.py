@@ -1,0 +1,1 @@
+"""OpenAI CLIP and open_clip: names of tensors."""

@@ -1,0 +1,1 @@
+"""timm: names of tensors, configs, live modules, the original."""

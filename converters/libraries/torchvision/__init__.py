@@ -1,0 +1,1 @@
+"""torchvision: names of tensors, configs, live modules, the original."""

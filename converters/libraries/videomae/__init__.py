@@ -1,0 +1,1 @@
+"""VideoMAE: names of tensors."""

@@ -1,0 +1,1 @@
+"""Rule tables between names, and how tensors go through them."""

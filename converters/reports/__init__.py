@@ -1,0 +1,1 @@
+"""What all reports share: tables in HTML, phases and their times."""

@@ -1,0 +1,1 @@
+"""Exported artifacts, run by their own runtime: `converters.runtimes.base`."""

@@ -1,0 +1,1 @@
+"""Live twins: whether an object is what its weights and config say."""

@@ -1,0 +1,1 @@
+"""Fresh processes: what starts them, and what runs in them."""
