@@ -182,7 +182,7 @@ INSIDE = {
 """What each may import inside functions; None is anything."""
 
 UPWARD = {
-    "vit_config": {"config.py": {"from_dialect"}},
+    "vit_config": {"config.py": {"from_dialect"}, "pathology.py": {"fields_of"}},
     "torch_vit": {"vit.py": {"from_pretrained", "save_pretrained"}},
     "keras_vit": {"vit.py": {"from_pretrained", "save_pretrained"}},
 }
