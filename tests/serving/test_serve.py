@@ -38,7 +38,7 @@ from tests.serving.common import get, post, refused  # noqa: E402
 MODEL = pictured(labels=LABELS)
 
 ALONE = """
-from converters.artifacts import checker
+from converters.runtimes import checker
 checker.BARRED = ("torch_vit", "keras_vit", "keras", "tf_keras", "torch")
 checker.bar()
 from converters.cli import main
