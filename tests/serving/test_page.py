@@ -38,6 +38,7 @@ def blocks() -> list[tuple[str, str]]:
 def shown(text: str) -> list[str]:
     """Without what differs from machine to machine: times, hashes, last digits."""
     lines = [re.sub(r"in [\d.]+ s", "in ... s", line) for line in text.splitlines()]
+    lines = [re.sub(r"\b\d+\.\d\d s\b", "... s", line) for line in lines]
     lines = [re.sub(r"\d+\.\d+\.\d+(?!\.)", "version", line) for line in lines]
     lines = [re.sub(r"fingerprint\s+\w+", "fingerprint", line) for line in lines]
     lines = [re.sub(r"\b\d\.\d\d\b(?! ?MB)", "#", line) for line in lines]
