@@ -93,7 +93,7 @@ def source_job(opened: Opened, case: Mapping[str, Any]) -> dict[str, Any]:
         "dialect": opened.operand.dialect,
         "prefix": asked.prefix,
         "drop": list(asked.drop),
-        "head": asked.head,
+        "head_layer": asked.head,
         "made": _made(path, asked, dialect),
     }
 

@@ -137,7 +137,7 @@ def load_model(fields: Mapping[str, Any], folder: Path) -> SourceModel:
         fields["prefix"],
         config,
         drop=fields.get("drop", ()),
-        head=fields.get("head"),
+        head=fields.get("head_layer"),
     )
     raw, asked = open_raw(path, asked)
     if raw is None:
