@@ -22,7 +22,10 @@ from converters import ConversionError
 from converters.cli.app import app
 from converters.libraries import NAMES, find, load
 from converters.libraries.assumptions import TOPICS, Proof
+from converters.libraries.doubts import unanswered
+from converters.libraries.given import Given
 from converters.libraries.listing import assumptions_page
+from converters.libraries.variant import Doubt
 from converters.mapping.pipe import MemorySource
 from converters.sources.dialect_reader import Foreign
 from converters.wording import field_value
@@ -216,6 +219,16 @@ def test_a_preset_answers_where_plain_models_have_the_tensors(tmp_path: Path) ->
     out = tmp_path / "out.safetensors"
     report = converters.convert(path, out, preset="deit3_small_patch16_224")
     assert report.config.architecture() == config.architecture()
+
+
+def test_a_preset_of_ours_answers_where_plain_models_have_the_tensors_too() -> None:
+    shared = Doubt("rope", "two kinds of model have them", plain_too=True)
+    foreign = Doubt("rope", "no plain model has them", "another model")
+    preset = Given(preset="vit-s16-224")
+    assert unanswered([shared, foreign], preset) == [foreign]
+    assert unanswered([shared, foreign], Given()) == [shared, foreign]
+    stated = Given(changes={"rope": None})
+    assert unanswered([shared, foreign], stated) == []
 
 
 def test_a_config_of_ours_answers_only_by_what_stands_in_it(tmp_path: Path) -> None:
