@@ -33,7 +33,6 @@ from vit_config import ViTConfig
 
 QKV, PATCHES = timm.QKV, timm.PATCHES
 GATED = "blocks.0.mlp.w12.weight"
-CHUNKED = "blocks.0.0.attn.qkv.weight"
 CHUNKED_GATED = "blocks.0.0.mlp.w12.weight"
 
 

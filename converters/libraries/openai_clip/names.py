@@ -132,6 +132,29 @@ def _trunk_holds(config: ViTConfig) -> Iterator[str]:
         yield "dist_token, head_act: open_clip's towers have neither"
 
 
+def _tower_holds(pool: str, **changes: Any) -> demands.Holds:
+    """What a tower of CLIP's own class can be; `changes` are those of one kind."""
+    return demands.both(
+        demands.spatial(LIBRARY, 2),
+        demands.holds(
+            LIBRARY,
+            demands.PLAIN,
+            act_layer=("gelu", "quick_gelu"),
+            norm_eps=1e-5,
+            class_token=True,
+            qkv_bias=True,
+            patch_bias=False,
+            init_values=...,
+            head_bias=...,
+            **changes,
+        ),
+        _no_head_bias,
+        demands.own_head_dim(LIBRARY),
+        demands.positions_for_all(LIBRARY),
+        demands.pooled_by(LIBRARY, pool, pool),
+    )
+
+
 CODE = "openai/CLIP and the models of open_clip 3.3.0"
 _ASSUMES = assumptions(
     CODE,
@@ -168,25 +191,7 @@ OPENAI_CLIP = Dialect(
             Table("openai_clip", _rows("norm")),
             frozenset({*_TOWER, "ln_pre.weight"}),
             says=_says,
-            holds=demands.both(
-                demands.spatial(LIBRARY, 2),
-                demands.holds(
-                    LIBRARY,
-                    demands.PLAIN,
-                    act_layer=("gelu", "quick_gelu"),
-                    norm_eps=1e-5,
-                    class_token=True,
-                    qkv_bias=True,
-                    pre_norm=True,
-                    patch_bias=False,
-                    init_values=...,
-                    head_bias=...,
-                ),
-                _no_head_bias,
-                demands.own_head_dim(LIBRARY),
-                demands.positions_for_all(LIBRARY),
-                demands.pooled_by(LIBRARY, "token", "token"),
-            ),
+            holds=_tower_holds("token", pre_norm=True),
             around=_AROUND,
             assumes=_ASSUMES,
             doubts=doubts.of_clip,
@@ -198,25 +203,7 @@ OPENAI_CLIP = Dialect(
             frozenset(_TOWER),
             frozenset({"ln_pre.weight"}),
             says=lambda shapes: {**_says(shapes), **_CLIPA},
-            holds=demands.both(
-                demands.spatial(LIBRARY, 2),
-                demands.holds(
-                    LIBRARY,
-                    demands.PLAIN,
-                    act_layer=("gelu", "quick_gelu"),
-                    norm_eps=1e-5,
-                    class_token=True,
-                    qkv_bias=True,
-                    patch_bias=False,
-                    init_values=...,
-                    head_bias=...,
-                    **_CLIPA,
-                ),
-                _no_head_bias,
-                demands.own_head_dim(LIBRARY),
-                demands.positions_for_all(LIBRARY),
-                demands.pooled_by(LIBRARY, "avg", "avg"),
-            ),
+            holds=_tower_holds("avg", **_CLIPA),
             around=_AROUND,
             told=True,
             assumes=_CLIPA_ASSUMES,

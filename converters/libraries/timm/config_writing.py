@@ -21,7 +21,6 @@ from vit_config.errors import ConfigError
 
 WHAT = "as a config.json of timm"
 
-_FROM_CFG = {"num_classes", "in_chans", "img_size"}  # said by `pretrained_cfg`
 _TRAINING = {
     *("drop_rate", "pos_drop_rate", "proj_drop_rate", "attn_drop_rate"),
     *("drop_path_rate", "weight_init"),
